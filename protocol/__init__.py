@@ -1,0 +1,1 @@
+"""The complete Nix worker and serve protocols, without sockets, files or clocks."""

@@ -1,0 +1,58 @@
+"""The command line: a table of commands, each imported only when it is asked for."""
+
+import importlib
+from typing import Any, Final
+
+import click
+
+from shim import __version__
+from shim.errors import ShimError
+
+COMMANDS: Final = {
+    "decode": "Print protocol bytes, or a recording, in readable form.",
+    "encode": "Turn the JSON of `decode` back into bytes.",
+    "gates": "Judge built outputs as a planted result would be.",
+    "keys": "Generate and print the signing keys of each grade.",
+    "plan": "Show what would be planted for a derivation, and why.",
+    "serve": "Run the daemon.",
+    "table": "Make, show and compare equivalence tables.",
+}
+"""Command name -> help line; the module of the same name in `shim.cli` holds `command`."""
+
+
+class _Commands(click.Group):
+    """Looks commands up in `COMMANDS`, so that `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        found = importlib.import_module(f"shim.cli.{cmd_name}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    ("stdio", "Join standard input and output to the daemon."),
+                    *sorted(COMMANDS.items()),
+                ]
+            )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ShimError as error:
+            click.echo(f"nix-shim: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"  {error.hint}", err=True)
+            ctx.exit(error.code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nix-shim")
+def command() -> None:
+    """Build native derivations of slow machines on a fast one."""
