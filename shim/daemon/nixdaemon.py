@@ -1,0 +1,224 @@
+"""The nix-daemons that we start: how each is launched, when it is ready, and that it stays up.
+
+Two kinds.  The serving store's daemon may run emulators and use substituters.  The plant store's
+has neither emulators nor keys nor hooks: it lives in a user namespace of its own in which an empty
+binfmt_misc is mounted (possible since Linux 6.7), so a foreign program that a planted build starts
+fails with "Exec format error" instead of running unseen.  Both follow us into death by
+PR_SET_PDEATHSIG, which has to be set last: entering a user namespace clears it.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+import trio
+
+from shim.config import Config, NixStore
+from shim.errors import ExitCode, ShimError
+
+log = structlog.get_logger()
+
+DEATH: Final = ("setpriv", "--pdeathsig", "TERM")
+WITHOUT_EMULATORS: Final = (
+    "unshare",
+    "--user",
+    "--mount",
+    "--map-root-user",
+    "sh",
+    "-c",
+    'mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && exec "$@"',
+    "sh",
+)
+"""Runs its arguments where no foreign program can be executed."""
+
+READY_POLL: Final = 0.05
+"""Seconds between looks at the socket of a daemon that starts: nix-daemon announces nothing."""
+
+TAIL: Final = 20
+"""Lines of a daemon's own output kept for the message that says why it died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One nix-daemon to run: a name for messages, where it listens and how it is started."""
+
+    name: str
+    socket: Path
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def local_uri(root: Path, **parameters: str) -> str:
+    """A store URI for the local store below `root` (`nix help-stores`, local store)."""
+    options = {"root": str(root), **parameters} if root != Path("/") else parameters
+    query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in options.items())
+    return f"local?{query}" if query else "local"
+
+
+def nix_config(settings: Mapping[str, str]) -> str:
+    """The settings as NIX_CONFIG text."""
+    return "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+
+COMMON: Final = {
+    "sandbox": "true",
+    "sandbox-fallback": "false",
+    "build-users-group": "",
+    "builders": "",
+    "keep-derivations": "false",
+}
+"""Settings of every nix-daemon of ours.
+
+`build-users-group` is empty because inside a user namespace with one user there are no others;
+the sandbox still separates builds.  `builders` is empty so that no build leaves this machine again.
+"""
+
+
+def _environment(store: NixStore, where: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
+    return kept | {
+        "NIX_REMOTE": local_uri(store.root),
+        "NIX_DAEMON_SOCKET_PATH": str(where),
+        "NIX_CONFIG": nix_config({**COMMON, **settings, **store.settings}),
+        "HOME": str(where.parent),
+        "NIX_CONF_DIR": str(where.parent),
+    }
+
+
+def serving_launch(config: Config) -> Launch:
+    """The daemon of the store that boards see: emulates, substitutes as its settings say."""
+    where = config.serving.socket or config.state_directory / "serving" / "socket"
+    settings = {"extra-platforms": " ".join(config.systems), "substituters": ""}
+    return Launch(
+        "serving nix-daemon",
+        where,
+        (*DEATH, config.serving.program),
+        _environment(config.serving, where, settings),
+    )
+
+
+def plant_launch(config: Config) -> Launch:
+    """The plant store's daemon: no emulators, no keys; substitutes from the stores beside it."""
+    where = config.plant.socket or config.state_directory / "plant" / "socket"
+    roots = dict.fromkeys((config.serving.root, config.evaluation.root))
+    settings = {
+        "substituters": " ".join(local_uri(root, trusted="true") for root in roots),
+        "require-sigs": "false",
+        "fallback": "true",
+        "keep-outputs": "false",
+    }
+    return Launch(
+        "plant nix-daemon",
+        where,
+        (*WITHOUT_EMULATORS, *DEATH, config.plant.program),
+        _environment(config.plant, where, settings),
+    )
+
+
+async def accepts(path: Path) -> bool:
+    """Whether something accepts connections at `path`."""
+    connection = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with connection:
+        try:
+            await connection.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+async def supervise(
+    launch: Launch,
+    *,
+    deadline: float,
+    shutdown: float,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one nix-daemon until cancelled; start it anew when it dies.
+
+    Args:
+        launch: what to run.
+        deadline: seconds from its start until it must accept connections.
+        shutdown: seconds that it may take to end after SIGTERM.
+        task_status: started once the daemon accepts connections.
+
+    Raises:
+        ShimError: it did not come up; the message holds the last lines it printed.
+    """
+    first = True
+    while True:
+        launch.socket.parent.mkdir(parents=True, exist_ok=True)
+        launch.socket.unlink(missing_ok=True)
+        tail: list[str] = []
+        process = await trio.lowlevel.open_process(
+            launch.command,
+            env=dict(launch.environment),
+            stdin=None,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_keep_tail, launch.name, process, tail)
+                await _until_ready(launch, process, tail, deadline)
+                if first:
+                    task_status.started()
+                    first = False
+                code = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await _end(process, shutdown)
+        log.warning("nix-daemon-died", name=launch.name, code=code, output="\n".join(tail))
+        await trio.sleep(1)
+
+
+async def _until_ready(
+    launch: Launch, process: trio.Process, tail: list[str], deadline: float
+) -> None:
+    try:
+        with trio.fail_after(deadline):
+            while not await accepts(launch.socket):
+                if process.poll() is not None:
+                    raise _not_up(launch, f"it exited with code {process.returncode}", tail)
+                await trio.sleep(READY_POLL)
+    except trio.TooSlowError:
+        raise _not_up(launch, f"no answer within {deadline:g} s", tail) from None
+
+
+def _not_up(launch: Launch, why: str, tail: list[str]) -> ShimError:
+    said = "".join(f"\n  | {line}" for line in tail)
+    return ShimError(
+        f"the {launch.name} did not come up: {why}; command: {' '.join(launch.command)}{said}",
+        code=ExitCode.UNAVAILABLE,
+    )
+
+
+async def _keep_tail(name: str, process: trio.Process, tail: list[str]) -> None:
+    assert process.stdout is not None
+    rest = b""
+    async for chunk in process.stdout:
+        *lines, rest = (rest + chunk).split(b"\n")
+        rest = rest[-4096:]
+        for line in lines:
+            text = line.decode(errors="replace")
+            tail.append(text)
+            log.debug("nix-daemon-said", name=name, line=text)
+        del tail[:-TAIL]
+
+
+async def _end(process: trio.Process, shutdown: float) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    with trio.move_on_after(shutdown):
+        await process.wait()
+        return
+    process.kill()
+    await process.wait()

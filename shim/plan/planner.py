@@ -1,0 +1,119 @@
+"""The planner: facts about one wanted derivation in, a decision out.
+
+It knows the order of strategies and the operator's policy; it neither asks stores nor runs
+anything.  The facts are gathered by `shim.daemon.builds`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from protocol.store.derivation import BasicDerivation, FixedOutput
+from protocol.store.path import StorePath
+from shim.config import Policy
+from shim.equivalence.table import Entry
+from shim.plan.decision import Cross, Decision, Plain, Skipped, Step, Strategy
+from shim.plant.plan import Decline, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about one wanted derivation when its request arrives."""
+
+    path: StorePath
+    """Its .drv path, whether or not the file exists anywhere."""
+    derivation: BasicDerivation
+    wanted: Mapping[str, StorePath]
+    """The outputs asked for, by name."""
+    valid: frozenset[StorePath]
+    """Those of its outputs that the serving store has."""
+    substitutable: frozenset[StorePath]
+    """Those that a substituter of the serving store offers."""
+    entry: Entry | None
+    """The table's entry for it."""
+    no_entry: str
+    """Why there is none; empty when there is."""
+    failed_before: str | None
+    """Why planting it failed under the same table and program, if it did."""
+    emulator: str | None
+    """Why its system cannot be emulated here; None when it can."""
+
+
+PlanPlant = Callable[[Entry], Plan | Decline]
+
+
+def decide(facts: Facts, policy: Policy, plan: PlanPlant) -> Decision:
+    """Order the strategies that can answer `facts`.
+
+    Args:
+        facts: what is known.
+        policy: what the operator allows.
+        plan: computes the plant of an entry; called only when policy lets the entry through.
+    """
+    if set(facts.wanted.values()) <= facts.valid:
+        return Decision((Plain(Strategy.VALID, "the store has it"),), ())
+    steps: list[Step] = []
+    skipped = [Skipped(Strategy.VALID, "the store lacks it")]
+    if set(facts.wanted.values()) <= facts.valid | facts.substitutable:
+        steps.append(Plain(Strategy.SUBSTITUTE, "a binary cache has it"))
+    else:
+        skipped.append(Skipped(Strategy.SUBSTITUTE, "no binary cache has it"))
+    if _proves_itself(facts.derivation):
+        return Decision(
+            (*steps, Plain(Strategy.FIXED_OUTPUT, "its hash decides what it is")), tuple(skipped)
+        )
+    match _cross(facts, policy, plan):
+        case Skipped() as refused:
+            skipped.append(refused)
+        case Cross() as cross:
+            steps.append(cross)
+    if not policy.emulate:
+        skipped.append(Skipped(Strategy.EMULATE, "policy.emulate is off"))
+    elif facts.emulator is not None:
+        skipped.append(Skipped(Strategy.EMULATE, facts.emulator))
+    else:
+        steps.append(Plain(Strategy.EMULATE, "the native derivation, under an emulator"))
+    return Decision(tuple(steps), tuple(skipped))
+
+
+def _proves_itself(derivation: BasicDerivation) -> bool:
+    return any(isinstance(output, FixedOutput) for output in derivation.outputs.values())
+
+
+def _cross(facts: Facts, policy: Policy, plan: PlanPlant) -> Cross | Skipped:
+    def no(reason: str) -> Skipped:
+        return Skipped(Strategy.CROSS, reason)
+
+    if not policy.cross:
+        return no("policy.cross is off")
+    entry = facts.entry
+    if entry is None:
+        return no(facts.no_entry)
+    if entry.grade < policy.least_grade:
+        return no(
+            f"the entry's grade is {entry.grade.name.lower()},"
+            f" policy.least-grade is {policy.least_grade.name.lower()}"
+        )
+    if entry.difference_class > policy.worst_difference:
+        worst = next(
+            (each for each in entry.differences if each.difference_class is entry.difference_class),
+            None,
+        )
+        return no(
+            f"the recipes differ: {entry.difference_class.name.lower()}"
+            f"{f' ({worst})' if worst else ''},"
+            f" policy.worst-difference is {policy.worst_difference.name.lower()}"
+        )
+    if facts.valid:
+        return no("some of its outputs are valid already, and a plant makes all or none")
+    if facts.failed_before is not None:
+        return no(f"planting it failed before: {facts.failed_before}")
+    match plan(entry):
+        case Decline(reasons=reasons):
+            return no("; ".join(reasons))
+        case Plan() as found:
+            return Cross(
+                entry,
+                found,
+                f"planting {entry.cross.name}, grade {entry.grade.name.lower()},"
+                f" differences {entry.difference_class.name.lower()}",
+            )
