@@ -1,0 +1,33 @@
+"""`nix-shim serve`: run the daemon."""
+
+from pathlib import Path
+
+import click
+
+from shim import config as configuration
+from shim import log
+
+
+@click.command()
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration (TOML).",
+)
+@click.option("--log-style", type=click.Choice(["console", "json"]), default="console")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
+)
+def command(path: Path, log_style: str, log_level: str) -> None:
+    """Answer Nix clients on a Unix socket until SIGTERM.
+
+    Everything the daemon needs is checked before the socket opens: its nix-daemons, binfmt_misc
+    registrations, the kernel and the tables; what is missing is named with its remedy.
+    """
+    log.set_up("json" if log_style == "json" else "console", log_level)
+    loaded = configuration.load(path)
+    from shim.daemon.server import serve  # noqa: PLC0415 - trio is imported by this command only
+
+    serve(loaded)

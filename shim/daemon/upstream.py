@@ -1,0 +1,152 @@
+"""A connection to a nix-daemon, as its client: ask, stream bodies both ways, listen to its log.
+
+One request at a time, as the protocol has it.  Every wait has a deadline on silence: what the daemon
+sends, log lines included, starts it anew.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+
+from protocol.errors import ProtocolError
+from protocol.version import Dialect
+from protocol.worker.connection import ClientConnection
+from protocol.worker.events import (
+    ClientEvent,
+    Failed,
+    Logged,
+    PeerClosed,
+    Pull,
+    Replied,
+    ReplyData,
+    ReplyEnd,
+    Trust,
+    Welcomed,
+    Written,
+)
+from protocol.worker.messages import Request
+from protocol.worker.stderr import LogMessage, NixError
+from shim.config import Deadlines
+from shim.errors import ExitCode, ShimError
+
+R = TypeVar("R")
+
+CHUNK: Final = 1 << 18
+"""Bytes asked of a socket at once: large enough that Python's share of a bulk copy is small."""
+
+Listener = Callable[[LogMessage], Awaitable[None]]
+
+
+class DaemonRefused(Exception):
+    """The nix-daemon's answer was an error; the connection may go on."""
+
+    def __init__(self, error: NixError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class DaemonLost(Exception):
+    """The connection to a nix-daemon is of no more use: closed, silent or out of step."""
+
+
+async def ignore(_: LogMessage) -> None:
+    """Listen to nothing."""
+
+
+class Upstream:
+    """See the module.  Made by `Upstream.open`; closed by leaving that."""
+
+    def __init__(self, name: str, stream: trio.SocketStream, connection: ClientConnection,
+                 deadlines: Deadlines) -> None:
+        self.name = name
+        self._stream = stream
+        self._connection = connection
+        self._deadlines = deadlines
+        self.dialect: Dialect
+        self.daemon_version = ""
+        self.trust = Trust.UNKNOWN
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, name: str, path: Path, store_dir: str, deadlines: Deadlines
+    ) -> AsyncIterator["Upstream"]:
+        """Connect, shake hands, and close at the end of the block.
+
+        Raises:
+            ShimError: nothing listens at `path`, or it is no nix-daemon.
+            DaemonRefused: the daemon turned us away in the handshake.
+        """
+        try:
+            with trio.fail_after(deadlines.connect):
+                stream = await trio.open_unix_socket(str(path))
+        except (OSError, trio.TooSlowError) as error:
+            raise ShimError(
+                f"cannot reach the {name} at `{path}`: {error}",
+                hint="is it running, and may we connect to it?",
+                code=ExitCode.UNAVAILABLE,
+            ) from error
+        async with stream:
+            self = cls(name, stream, ClientConnection(store_dir), deadlines)
+            await self.greet()
+            yield self
+
+    async def greet(self) -> None:
+        """Shake hands; afterwards `dialect`, `daemon_version` and `trust` are known."""
+        await self.send(self._connection.hello())
+        while True:
+            event = await self.event(self._deadlines.connect)
+            await self.send(self._connection.to_send())
+            match event:
+                case Welcomed(dialect, daemon_version, trust):
+                    self.dialect = dialect
+                    self.daemon_version = daemon_version
+                    self.trust = trust
+                    return
+                case Failed(error):
+                    raise DaemonRefused(error)
+                case Logged():
+                    continue
+                case _:
+                    raise DaemonLost(f"the {self.name} sent {event} in the handshake")
+
+    async def send(self, data: bytes) -> None:
+        """Write `data`; the daemon has to take some of it before the transfer deadline."""
+        if not data:
+            return
+        try:
+            with trio.fail_after(self._deadlines.transfer):
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise DaemonLost(f"the {self.name} closed the connection") from error
+        except trio.TooSlowError:
+            raise DaemonLost(
+                f"the {self.name} took no byte for {self._deadlines.transfer:g} s"
+            ) from None
+
+    async def event(self, silence: float) -> ClientEvent:
+        """The next event; waits at most `silence` seconds for each piece of it.
+
+        Raises:
+            DaemonLost: the daemon is gone, silent, or broke the protocol.
+        """
+        try:
+            while (event := self._connection.next_event()) is None:
+                with trio.fail_after(silence):
+                    self._connection.receive(await self._stream.receive_some(CHUNK))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise DaemonLost(f"the {self.name} closed the connection") from error
+        except trio.TooSlowError:
+            raise DaemonLost(f"the {self.name} was silent for {silence:g} s") from None
+        except ProtocolError as error:
+            raise DaemonLost(f"the {self.name} broke the protocol: {error}") from error
+        if isinstance(event, PeerClosed):
+            raise DaemonLost(f"the {self.name} closed the connection")
+        return event
+
+    def ask_bytes(self, request: Request[object]) -> bytes:
+        """The bytes of a request, for a relay that moves the rest itself."""
+        return self._connection.ask(request)

@@ -1,0 +1,51 @@
+"""Logging set-up: events with fields, to standard error, for a console or for the journal.
+
+Event names are a closed list (`EVENTS`); a test compares it with what the code says.
+"""
+
+import logging
+import sys
+from typing import Final, Literal
+
+import structlog
+
+EVENTS: Final = {
+    "build-ended": "A judged derivation was answered: strategy, outcome, seconds.",
+    "build-started": "A derivation is judged; the decision's lines follow.",
+    "client-broke-protocol": "A client sent what the protocol does not allow and was dropped.",
+    "client-gone": "A client closed its connection, or fell silent for too long.",
+    "client-opened": "A client finished its handshake.",
+    "client-refused": "A connection was turned away before its handshake.",
+    "gate-finding": "A gate found something in a planted output.",
+    "nix-daemon-died": "A nix-daemon of ours ended by itself and is started anew.",
+    "nix-daemon-said": "A line of a nix-daemon's own output.",
+    "operation-refused": "A peer asked for what peers may not do.",
+    "planted": "A planted output passed every gate and entered the serving store.",
+    "ready": "The socket is open.",
+    "session-failed": "A session ended by our own mistake; the traceback follows.",
+    "stopping": "A signal asked us to end.",
+    "table-loaded": "An equivalence table is in use.",
+}
+"""Event name -> what it means."""
+
+
+def set_up(style: Literal["console", "json"], level: str) -> None:
+    """Send events of at least `level` to standard error, as text or one JSON object a line."""
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,1 @@
+"""What a client's operation means to us: relayed, judged, absorbed or refused.  No I/O."""
