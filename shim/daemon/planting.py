@@ -1,0 +1,328 @@
+"""Carrying out a plan: realise its inputs, build it without emulators, judge it, import it.
+
+Everything before the import happens in the plant store, which no client can reach.  The import is
+one `AddMultipleToStore` into the serving store: the commit point.  Whatever goes wrong before it
+leaves nothing that anyone can fetch.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from protocol.store import aterm
+from protocol.store.build_result import BuildResult, BuildStatus
+from protocol.store.derived_path import Built, DerivedPath, Opaque
+from protocol.store.path import StorePath
+from protocol.store.path_info import PathInfo
+from protocol.store.signing import SecretKey
+from protocol.worker import multiple
+from protocol.worker.messages import (
+    AddMultipleToStore,
+    AddToStore,
+    BuildDerivation,
+    BuildMode,
+    BuildPathsWithResults,
+    CollectGarbage,
+    GcAction,
+    NarFromPath,
+    QueryPathInfo,
+    QueryReferrers,
+    QueryValidPaths,
+    SetOptions,
+)
+from shim.config import Config
+from shim.daemon.headers import difference
+from shim.daemon.narrator import BuildLog, Narrator
+from shim.daemon.upstream import Upstream
+from shim.equivalence.grades import Grade
+from shim.gates import judge
+from shim.gates.settings import Settings
+from shim.gates.subject import Subject
+from shim.gates.verdict import Verdict
+from shim.plan.decision import Cross
+from shim.plant.plan import Graft, Plan
+from shim.systems import Systems
+
+log = structlog.get_logger()
+
+TAIL: Final = 20
+"""Lines of a failed plant's log that are kept as its reason's context."""
+
+
+class PlantFailed(Exception):
+    """A plant did not come to an importable result.
+
+    `lasting` tells whether the same plan would fail again, so that it is not tried anew.
+    """
+
+    def __init__(self, reason: str, *, lasting: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.lasting = lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """What a successful plant came to."""
+
+    result: BuildResult
+    verdict: Verdict
+    seconds: float
+
+
+def plant_options(*, substitute: bool) -> SetOptions:
+    """Settings of a connection to the plant daemon."""
+    return SetOptions.plain(use_substitutes=substitute, overrides={"builders": ""})
+
+
+class Planter:
+    """Plants derivations.  Holds no state but the configuration."""
+
+    def __init__(self, config: Config, socket: Path, systems: Systems, key: SecretKey | None):
+        self._config = config
+        self._socket = socket
+        self._systems = systems
+        self._key = key
+
+    def _open(self):
+        return Upstream.open(
+            "plant nix-daemon", self._socket, self._config.store_dir, self._config.deadlines
+        )
+
+    async def plant(
+        self,
+        step: Cross,
+        platform: str,
+        allowed: frozenset[StorePath],
+        serving: Upstream,
+        narrator: Narrator,
+        build_log: BuildLog,
+    ) -> Planted:
+        """Carry out `step` up to the import.
+
+        Args:
+            step: what to plant.
+            platform: Nix system of the native derivation.
+            allowed: everything its outputs may refer to besides each other.
+            serving: connection to the serving store's daemon, for the import.
+            narrator: hears what is fetched and built beforehand.
+            build_log: hears the planted build.
+
+        Raises:
+            PlantFailed: with the reason.
+            DaemonLost, DaemonRefused: a nix-daemon failed us.
+        """
+        plan = step.plan
+        started = time.time()
+        async with self._open() as tools:
+            await tools.ask(plant_options(substitute=True))
+            await self._realise(tools, plan, narrator, build_log)
+            await self._check_headers(plan)
+            await self._clear(tools, plan)
+            async with self._open() as plot:
+                await plot.ask(plant_options(substitute=False))
+                result = await self._build(plot, plan, build_log)
+                verdict = await self._judge(plan, platform, allowed)
+                await build_log.line(verdict.summary())
+                for finding in verdict.findings:
+                    log.info("gate-finding", derivation=plan.native.name, **finding.as_json())
+                if verdict.accepted:
+                    await self._import(plot, serving, plan, step.entry.grade)
+            if not verdict.accepted:
+                await self._clear(tools, plan)
+                raise PlantFailed(verdict.summary())
+        return Planted(
+            replace(result, start_time=int(started), stop_time=int(time.time())),
+            verdict,
+            time.time() - started,
+        )
+
+    async def _realise(
+        self, tools: Upstream, plan: Plan, narrator: Narrator, build_log: BuildLog
+    ) -> None:
+        """Make everything valid that the planted recipe and its grafts name."""
+        written = {graft.path for graft in plan.grafts}
+        needed = {
+            drv for graft in plan.grafts for drv in graft.derivation.input_derivations
+        } | set(plan.prerequisites)
+        wanted: list[DerivedPath] = [
+            Opaque(path)
+            for path in sorted(plan.native_inputs | plan.sources | (needed - written))
+        ]
+        wanted += [Built(drv, outs) for drv, outs in sorted(plan.prerequisites.items())]
+        await build_log.line(
+            f"cross: {len(plan.native_inputs)} native inputs,"
+            f" {len(plan.prerequisites)} tools, {len(plan.grafts)} grafts"
+        )
+        listen = narrator.renumber()
+        await self._require(tools, wanted, "input", listen)
+        for graft in plan.grafts:
+            await self._write(tools, graft)
+        await self._require(
+            tools,
+            [Built(graft.path, graft.outputs) for graft in plan.grafts if graft.outputs],
+            "graft",
+            listen,
+        )
+
+    async def _require(self, tools: Upstream, wanted: list[DerivedPath], kind: str, listen) -> None:
+        if not wanted:
+            return
+        results = await tools.ask(
+            BuildPathsWithResults(tuple(wanted), BuildMode.NORMAL), listen=listen, builds=True
+        )
+        for path, result in results:
+            if not result.is_success:
+                raise PlantFailed(
+                    f"{kind} `{path.render()}` cannot be had in the plant store:"
+                    f" {result.error_message or result.status.name}",
+                    lasting=False,
+                )
+
+    async def _write(self, tools: Upstream, graft: Graft) -> None:
+        """Add a grafted recipe to the plant store, and see that it came to lie where planned."""
+        derivation = graft.derivation
+        info = await tools.ask(
+            AddToStore.text(
+                graft.path.name,
+                references=derivation.input_sources | set(derivation.input_derivations),
+            ),
+            body=_once(aterm.unparse(derivation)),
+        )
+        if info.path != graft.path:
+            raise PlantFailed(
+                f"the grafted recipe `{graft.path}` came to lie at `{info.path}`: our mistake"
+            )
+
+    async def _check_headers(self, plan: Plan) -> None:
+        root = self._config.plant.root
+        for native, cross in plan.headers:
+            found = await trio.to_thread.run_sync(
+                difference, _physical(root, native), _physical(root, cross)
+            )
+            if found is not None:
+                raise PlantFailed(f"native and cross toolchain are no admissible pair: {found}")
+
+    async def _clear(self, tools: Upstream, plan: Plan) -> None:
+        """Delete what an earlier attempt left at the planned paths, and whatever refers to it.
+
+        A path cannot be deleted while the connection that built it lives.
+        """
+        paths = frozenset(plan.outputs.values()) | frozenset(plan.dropped.values())
+        left = await tools.ask(QueryValidPaths(paths, substitute=False))
+        if not left:
+            return
+        doomed, fringe = set(left), set(left)
+        while fringe:
+            found = {r for path in fringe for r in await tools.ask(QueryReferrers(path))}
+            fringe = found - doomed
+            doomed |= found
+        await tools.ask(CollectGarbage(GcAction.DELETE_SPECIFIC, frozenset(doomed)))
+
+    async def _build(self, plot: Upstream, plan: Plan, build_log: BuildLog) -> BuildResult:
+        if left := await plot.ask(
+            QueryValidPaths(frozenset(plan.outputs.values()), substitute=False)
+        ):
+            raise PlantFailed(
+                f"`{min(left)}` is in the plant store already and cannot be deleted",
+                lasting=False,
+            )
+        result = await plot.ask(
+            BuildDerivation(plan.drv_path, plan.derivation, BuildMode.NORMAL),
+            listen=build_log.listen,
+            builds=True,
+        )
+        if result.status is not BuildStatus.BUILT:
+            raise PlantFailed(
+                f"the cross build failed: {result.error_message or result.status.name}",
+                lasting=result.status is not BuildStatus.TRANSIENT_FAILURE,
+            )
+        return result
+
+    async def _judge(
+        self, plan: Plan, platform: str, allowed: frozenset[StorePath]
+    ) -> Verdict:
+        store_dir = self._config.store_dir
+        subject = Subject(
+            name=plan.native.name.removesuffix(".drv"),
+            system=self._systems[platform],
+            outputs=plan.outputs,
+            root=self._config.plant.root,
+            store_dir=store_dir,
+            allowed=allowed | frozenset(plan.outputs.values()),
+            forbidden=_forbidden(plan, allowed),
+            closure_roots=(self._config.serving.root,),
+        )
+        return await trio.to_thread.run_sync(judge, subject, Settings())
+
+    async def _import(
+        self, plot: Upstream, serving: Upstream, plan: Plan, grade: Grade
+    ) -> None:
+        infos: dict[StorePath, PathInfo] = {}
+        for path in plan.outputs.values():
+            info = await plot.ask(QueryPathInfo(path))
+            assert info is not None
+            infos[path] = self._signed(path, replace(info, deriver=plan.native), grade)
+        await serving.ask(
+            AddMultipleToStore(repair=False, dont_check_signatures=True),
+            body=_export(plot, _dependencies_first(infos)),
+        )
+
+    def _signed(self, path: StorePath, info: PathInfo, grade: Grade) -> PathInfo:
+        info = replace(info, ultimate=False, signatures=frozenset(), registration_time=0)
+        if self._key is None:
+            return info
+        return replace(info, signatures=frozenset({self._key.sign(info.fingerprint(path))}))
+
+
+def _physical(root: Path, path: StorePath) -> Path:
+    return root / path.lstrip("/")
+
+
+def _forbidden(plan: Plan, allowed: frozenset[StorePath]) -> Mapping[str, str]:
+    """Digest -> why, for everything the plant could see that its result may not refer to."""
+    reasons: dict[StorePath, str] = dict.fromkeys(
+        plan.derivation.input_sources, "the build platform"
+    )
+    for graft in plan.grafts:
+        reasons |= dict.fromkeys(graft.derivation.output_paths().values(), "a grafted tool")
+    reasons |= dict.fromkeys(plan.forbidden, "the cross package set")
+    reasons |= dict.fromkeys(plan.dropped.values(), "an output that only the cross recipe has")
+    reasons[plan.drv_path] = "the plant's own recipe"
+    permitted = allowed | frozenset(plan.outputs.values())
+    return {path.digest: why for path, why in reasons.items() if path not in permitted}
+
+
+def _dependencies_first(infos: Mapping[StorePath, PathInfo]) -> list[tuple[StorePath, PathInfo]]:
+    ordered: dict[StorePath, PathInfo] = {}
+
+    def visit(path: StorePath) -> None:
+        if path in infos and path not in ordered:
+            for reference in sorted(infos[path].references - {path}):
+                visit(reference)
+            ordered[path] = infos[path]
+
+    for path in sorted(infos):
+        visit(path)
+    return list(ordered.items())
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _export(
+    plot: Upstream, infos: Iterable[tuple[StorePath, PathInfo]]
+) -> AsyncIterator[bytes]:
+    """The payload of `AddMultipleToStore`: count, then each path's info and NAR."""
+    ordered = list(infos)
+    yield multiple.count(len(ordered))
+    for path, info in ordered:
+        yield multiple.info(path, info)
+        async for chunk in plot.stream(NarFromPath(path)):
+            yield chunk
