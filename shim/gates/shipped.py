@@ -32,7 +32,7 @@ SHIPPED: Final = (
     Override("elf.*", NOTE, _FIRMWARE, path="*/lib/firmware/*"),
     Override("loading.*", NOTE, _FIRMWARE, path="*/lib/firmware/*"),
     Override("elf.*", NOTE, _FIRMWARE, name="*firmware*"),
-    Override("elf.*", NOTE, _FIRMWARE, name="u[-]boot*"),
+    Override("elf.*", NOTE, _FIRMWARE, name="u-boot*"),
     Override("elf.*", NOTE, _FIRMWARE, name="uboot*"),
     Override("elf.*", NOTE, _FIRMWARE, name="opensbi*"),
     Override("elf.*", NOTE, _FIRMWARE, name="grub-*", path="*/lib/grub/*"),

@@ -1,9 +1,8 @@
 """What is judged: a planted result, where its files lie, and what it may refer to.  Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from protocol.store.path import STORE_DIR, StorePath
 from shim.systems import SYSTEMS, System
@@ -38,7 +37,7 @@ class Subject:
     root: Path
     store_dir: str = STORE_DIR
     allowed: frozenset[StorePath] = frozenset()
-    forbidden: Mapping[str, str] = MappingProxyType({})
+    forbidden: Mapping[str, str] = field(default_factory=dict)
     visible: frozenset[StorePath] | None = None
     built: Mapping[str, StorePath] | None = None
     build_system: System = SYSTEMS["x86_64-linux"]

@@ -1,0 +1,90 @@
+"""The judgement: every gate over every file of a result, and over what is inside the files.
+
+A gate that fails by itself (an exception) is a finding that rejects: a result nobody could look at
+is not proved fit.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from shim.gates.blob import Blob
+from shim.gates.closure import Closure
+from shim.gates.elf import ElfIdentityGate
+from shim.gates.gate import Gate, Item, Report
+from shim.gates.outputs import Outputs
+from shim.gates.references import References
+from shim.gates.settings import Settings
+from shim.gates.subject import Subject
+from shim.gates.tree import Entry, Kind, walk
+from shim.gates.verdict import Verdict
+
+GATES: Final[tuple[type[Gate], ...]] = (Outputs, References, ElfIdentityGate)
+"""In the order in which they look at each file."""
+
+_DEFAULTS: Final = Settings()
+
+
+def judge(
+    subject: Subject, settings: Settings = _DEFAULTS, *, gates: tuple[type[Gate], ...] = GATES
+) -> Verdict:
+    """Look at a planted result and say whether it may be imported.
+
+    Blocking and processor-bound: call it from a thread or process of its own.
+    """
+    return _Judgement(subject, settings, gates).run()
+
+
+class _Judgement:
+    def __init__(self, subject: Subject, settings: Settings, kinds: tuple[type[Gate], ...]) -> None:
+        self._subject = subject
+        self._limits = settings.limits
+        self._report = Report(subject, settings)
+        closure = Closure(subject)
+        self._gates = [kind(subject, closure, self._report) for kind in kinds]
+        self._entry_gates = [gate for gate in self._gates if _has(gate, "entry")]
+        self._content_gates = [gate for gate in self._gates if _has(gate, "content")]
+
+    def run(self) -> Verdict:
+        for gate in self._gates:
+            self._guard(gate.name, "", gate.begin)
+        for output in self._subject.outputs:
+            self._guard("walk", output, lambda output=output: self._output(output))
+        for gate in self._gates:
+            self._guard(gate.name, "", gate.end)
+        return self._report.verdict()
+
+    def _output(self, output: str) -> None:
+        top = self._subject.physical(self._subject.outputs[output])
+        if not os.path.lexists(top):
+            return
+        for entry in walk(output, top):
+            self._report.files += 1
+            for gate in self._entry_gates:
+                self._guard(gate.name, entry.path, gate.entry, entry)
+            if entry.kind is Kind.FILE and entry.size:
+                self._file(entry)
+
+    def _file(self, entry: Entry) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(entry.physical, flags)
+        try:
+            blob = Blob.of_file(descriptor, entry.size)
+            self._item(Item(entry, blob, entry.path, executable=entry.executable))
+        finally:
+            os.close(descriptor)
+
+    def _item(self, item: Item) -> None:
+        self._report.examined += item.blob.size
+        for gate in self._content_gates:
+            self._guard(gate.name, item.path, gate.content, item)
+
+    def _guard(self, name: str, path: str, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the result is not proved fit
+            self._report.add("gate.crashed", path, f"{name}: {type(error).__name__}: {error}")
+
+
+def _has(gate: Gate, hook: str) -> bool:
+    return getattr(type(gate), hook) is not getattr(Gate, hook)
