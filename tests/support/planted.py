@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol.store.path import StorePath
-from shim.gates.judge import judge
+from shim.gates.judgement import judge
 from shim.gates.settings import Settings
 from shim.gates.subject import Subject
 from shim.gates.verdict import Severity, Verdict
