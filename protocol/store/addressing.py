@@ -85,7 +85,7 @@ def content_path(
     Args:
         name: the name part of the path.
         content: how it was hashed, and to what; with its own digest masked where it refers to
-            itself (`protocol.store.references.MaskedHash`).
+            itself (`protocol.store.masked_hash`).
         references: other paths it refers to.
         refers_to_itself: whether its own path is a reference too.
         store_dir: where the path lies.

@@ -5,8 +5,8 @@ Each is a slash and 52 base-32 digits of a SHA-256 of:
 | of | hashed text |
 |---|---|
 | an own output | `nix-output:<output>` |
-| an output of an input derivation | `nix-upstream-output:<digest of the .drv>:<name of its output's path>` |
-| an output of such an output | `nix-computed-output:<folded digest of that placeholder>:<output>` |
+| an input's output | `nix-upstream-output:<digest of the .drv>:<name of the output's path>` |
+| an output of that output | `nix-computed-output:<folded digest of that placeholder>:<output>` |
 
 Checked against Nix's `hashPlaceholder` and `DownstreamPlaceholder`.
 """
