@@ -9,7 +9,7 @@ holds an occurrence is its slot, and the slot tells which machine the path is fo
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -31,6 +31,15 @@ class Slot(Enum):
     CHECK = auto()
     """A list of what the result may or may not refer to; makes nothing available to the build."""
 
+
+CHECKS: Final = (
+    "allowedReferences",
+    "allowedRequisites",
+    "disallowedReferences",
+    "disallowedRequisites",
+    "outputChecks",
+)
+"""Variables that guard the result (Nix: `DerivationOptions::OutputChecks`)."""
 
 _BY_VARIABLE: Final[Mapping[str, Slot]] = {
     **dict.fromkeys(
@@ -66,16 +75,7 @@ _BY_VARIABLE: Final[Mapping[str, Slot]] = {
         ),
         Slot.HOST,
     ),
-    **dict.fromkeys(
-        (
-            "allowedReferences",
-            "allowedRequisites",
-            "disallowedReferences",
-            "disallowedRequisites",
-            "outputChecks",
-        ),
-        Slot.CHECK,
-    ),
+    **dict.fromkeys(CHECKS, Slot.CHECK),
 }
 
 
@@ -93,8 +93,8 @@ class Occurrence:
     path: StorePath
 
 
-Replace: TypeAlias = Callable[[Occurrence], str]
-"""Gives the text to put in place of an occurrence's path."""
+Replace: TypeAlias = Callable[[Occurrence], tuple[str, str]]
+"""Gives the text to put in place of an occurrence's path, and one to drop where it follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +104,29 @@ class Rewritten:
     builder: str
     args: tuple[str, ...]
     env: Mapping[str, str]
+    """Without the structured attributes."""
+    attributes: Mapping[str, Any] | None
 
+    def setting(self, changes: Mapping[str, Any]) -> "Rewritten":
+        """The same with some variables set, wherever this recipe keeps them."""
+        if self.attributes is None:
+            return replace(self, env={**self.env, **changes})
+        return replace(self, attributes={**self.attributes, **changes})
 
-def occurrences(recipe: Recipe, known: Mapping[str, StorePath], store_dir: str) -> list[Occurrence]:
-    """Every mention of a known path, in a fixed order; a repeated one is listed once.
+    def variable(self, name: str) -> Any:
+        """The value of a variable; None where there is none."""
+        return (self.env if self.attributes is None else self.attributes).get(name)
 
-    Args:
-        recipe: builder, args and env of it are looked through.
-        known: the paths to look for, by digest.
-        store_dir: the directory in front of them.
-    """
-    found: dict[Occurrence, None] = {}
-    for variable, text in texts(recipe):
-        if store_dir in text:
-            slot = slot_of(variable)
-            for path in _paths(text, known, store_dir):
-                found[Occurrence(variable, slot, path)] = None
-    return list(found)
+    def environment(self) -> dict[str, str]:
+        """The complete environment, structured attributes as Nix writes them: compact."""
+        if self.attributes is None:
+            return {**self.env}
+        text = json.dumps(self.attributes, separators=(",", ":"), ensure_ascii=False)
+        return {**self.env, STRUCTURED: text}
 
 
 def rewrite(
-    recipe: Recipe, known: Mapping[str, StorePath], store_dir: str, replace: Replace
+    recipe: Recipe, known: Mapping[str, StorePath], store_dir: str, put_in_place: Replace
 ) -> Rewritten:
     """The recipe with every mention of a known path replaced.
 
@@ -132,7 +134,10 @@ def rewrite(
         recipe: builder, args and env of it are rewritten.
         known: the paths to look for, by digest.
         store_dir: the directory in front of them.
-        replace: called for each mention.
+        put_in_place: called for each mention.
+
+    Raises:
+        BadDerivation: its structured attributes are no JSON object.
     """
     pattern = _pattern(store_dir)
 
@@ -146,16 +151,21 @@ def rewrite(
             path = known.get(match[1])
             start = match.start()
             if path is not None and start >= done and text.startswith(path, start):
-                parts += (text[done:start], replace(Occurrence(variable, slot, path)))
+                new, dropped = put_in_place(Occurrence(variable, slot, path))
+                parts += (text[done:start], new)
                 done = start + len(path)
+                if dropped and text.startswith(f"{dropped}/", done):
+                    done += len(dropped)
         return "".join((*parts, text[done:])) if parts else text
 
-    env = {variable: put(variable, text) for variable, text in _plain(recipe.env)}
     attributes = recipe.structured()
-    if attributes is not None:
-        env[STRUCTURED] = dump(_map_structured(attributes, put))
     return Rewritten(
-        put("builder", recipe.builder), tuple(put("args", text) for text in recipe.args), env
+        put("builder", recipe.builder),
+        tuple(put("args", text) for text in recipe.args),
+        {variable: put(variable, text) for variable, text in _plain(recipe.env)},
+        None
+        if attributes is None
+        else {name: _map(value, name, put) for name, value in attributes.items()},
     )
 
 
@@ -173,20 +183,9 @@ def texts(recipe: Recipe) -> Iterator[tuple[str, str]]:
             found.append((variable, text))
             return text
 
-        _map_structured(attributes, keep)
+        for name, value in attributes.items():
+            _map(value, name, keep)
         yield from found
-
-
-def variables(recipe: Recipe) -> Mapping[str, Any]:
-    """The variables of a recipe: the structured attributes if it has them, else the environment.
-
-    Attributes of the nested `env` set stand beside the others: the builder sees both as variables.
-    """
-    attributes = recipe.structured()
-    if attributes is None:
-        return recipe.env
-    nested = attributes.get("env")
-    return {**attributes, **nested} if isinstance(nested, dict) else attributes
 
 
 def words(value: object) -> list[str]:
@@ -203,23 +202,8 @@ def by_digest(paths: Iterable[StorePath]) -> dict[str, StorePath]:
     return {path.digest: path for path in paths}
 
 
-def dump(attributes: Mapping[str, Any]) -> str:
-    """Structured attributes as Nix writes them: compact, not escaping what need not be escaped."""
-    return json.dumps(attributes, separators=(",", ":"), ensure_ascii=False)
-
-
 def _plain(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return ((variable, text) for variable, text in env.items() if variable != STRUCTURED)
-
-
-def _map_structured(
-    attributes: Mapping[str, Any], put: Callable[[str, str], str]
-) -> dict[str, Any]:
-    nested = attributes.get("env")
-    mapped = {key: _map(value, key, put) for key, value in attributes.items()}
-    if isinstance(nested, dict):
-        mapped["env"] = {key: _map(value, key, put) for key, value in nested.items()}
-    return mapped
 
 
 def _map(value: Any, variable: str, put: Callable[[str, str], str]) -> Any:
@@ -232,13 +216,6 @@ def _map(value: Any, variable: str, put: Callable[[str, str], str]) -> Any:
             return {put(variable, key): _map(each, variable, put) for key, each in value.items()}
         case _:
             return value
-
-
-def _paths(text: str, known: Mapping[str, StorePath], store_dir: str) -> Iterator[StorePath]:
-    for match in _pattern(store_dir).finditer(text):
-        path = known.get(match[1])
-        if path is not None and text.startswith(path, match.start()):
-            yield path
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,287 @@
+"""One plant: from a native derivation and its counterpart to a complete plan."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from protocol.store.addressing import make_store_path
+from protocol.store.derivation import BasicDerivation, Derivation, InputAddressed, output_path_name
+from protocol.store.hash import Hash
+from protocol.store.path import StorePath
+from shim.equivalence.platforms import Machine
+from shim.equivalence.recipe import Recipe
+from shim.equivalence.table import Entry
+from shim.plant.choices import Choice, apply, missing, replacements
+from shim.plant.counterparts import Chooser, Neighbourhood
+from shim.plant.grafts import Grafted, Grafter
+from shim.plant.graph import CrossGraph, Fate, Refused
+from shim.plant.plan import Graft, Kind, Plan, Refusal
+from shim.plant.propagation import propagated_tools
+from shim.plant.slots import Rewritten, Slot, slot_of, texts
+from shim.plant.toolchain import Admission
+
+_SYNTHETIC: Final = "nix-shim-plant"
+"""Type of the fingerprints of made-up paths: Nix has no such type, so none equals a real path."""
+
+_TOOLS: Final = "nativeBuildInputs"
+
+
+class Several(Exception):
+    """More than one reason not to plant."""
+
+    def __init__(self, refusals: tuple[Refusal, ...]) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+
+@dataclass
+class Planting:
+    """The making of one plan."""
+
+    graph: CrossGraph
+    grafter: Grafter
+    native: Recipe
+    cross: Recipe
+    entry: Entry
+    neighbourhood: Neighbourhood
+    admission: Admission
+
+    def plan(self) -> Plan:
+        """Decide every use, rewrite the recipe, and list what must be there to build it.
+
+        Raises:
+            Refused: it cannot be planted.
+            Several: for more than one reason.
+        """
+        uses = self.graph.shape(self.cross.path).uses
+        lacking = [use for use in uses if use.fate is Fate.MISSING]
+        if lacking:
+            raise Several(tuple(missing(self.cross.path, use).refusal for use in lacking))
+        rewritten = apply(
+            self.graph,
+            self.cross.path,
+            self.choices,
+            self.chooser,
+            own=self.own,
+            native=self.native.derivation,
+        )
+        rewritten = self.with_tools(rewritten).setting({"name": self.native.derivation.name})
+        derivation = BasicDerivation(
+            outputs={
+                name: InputAddressed(self.own[path]) for name, path in self.cross.outputs.items()
+            },
+            input_sources=frozenset(
+                (*self.cross.derivation.input_sources, *(choice.path for choice in self.used))
+            ),
+            platform=self.cross.derivation.platform,
+            builder=rewritten.builder,
+            args=rewritten.args,
+            env=rewritten.environment(),
+        )
+        self.check_leaks(derivation)
+        natives = {choice.path for choice in self.everything if choice.use.fate is Fate.REPLACE}
+        return Plan(
+            native=self.native.path,
+            cross=self.cross.path,
+            drv_path=self.synthetic("drv", f"{self.native.derivation.name}.drv"),
+            derivation=derivation,
+            outputs=self.native.outputs,
+            dropped={
+                name: self.own[path]
+                for name, path in self.cross.outputs.items()
+                if name not in self.native.outputs
+            },
+            grafts=tuple(self.grafts()),
+            prerequisites=self.prerequisites(),
+            native_inputs=frozenset(natives),
+            outside=frozenset(natives - self.neighbourhood.outputs.keys()),
+            sources=frozenset(self.cross.derivation.input_sources).union(
+                *(
+                    self.graph.recipe(each.replaces).derivation.input_sources
+                    for each in self.grafted
+                )
+            ),
+            forbidden=self.forbidden,
+            opaque=dict(self.opaque()),
+            headers=self.admission.headers,
+            replacements=replacements(self.used),
+            notes=tuple(self.notes()),
+        )
+
+    # Decisions
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Picks native outputs near the native derivation."""
+        return Chooser(
+            self.graph.counterparts, self.neighbourhood, self.entry, self.admission.toolchain
+        )
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """What takes the place of each thing that the cross recipe mentions."""
+        return self.grafter.choices(self.cross.path, self.chooser)
+
+    @cached_property
+    def tools(self) -> tuple[Choice, ...]:
+        """Build tools that native inputs would bring along in native form."""
+        own = {choice.use.path for choice in self.choices if choice.use.variable == _TOOLS}
+        found: dict[StorePath, Choice] = {}
+        for use in propagated_tools(self.graph, self.graph.shape(self.cross.path).uses):
+            if use.path not in own and use.path not in found:
+                found[use.path] = self.grafter.choice(self.cross.path, use, self.chooser)
+        return tuple(found.values())
+
+    @property
+    def used(self) -> tuple[Choice, ...]:
+        """Everything that the planted recipe mentions."""
+        return (*self.choices, *self.tools)
+
+    @cached_property
+    def grafted(self) -> tuple[Grafted, ...]:
+        """Every graft, those that others need first."""
+        found: dict[StorePath, Grafted] = {}
+
+        def add(each: Grafted) -> None:
+            if each.path not in found:
+                for below in each.below:
+                    add(below)
+                found[each.path] = each
+
+        for choice in self.used:
+            if choice.use.fate is Fate.GRAFT:
+                add(self.grafter.graft(choice.use.derivation, self.chooser))
+        return tuple(found.values())
+
+    @cached_property
+    def everything(self) -> tuple[Choice, ...]:
+        """The choices of the plant and of all its grafts."""
+        return (*self.used, *(choice for each in self.grafted for choice in each.choices))
+
+    # Paths
+
+    @cached_property
+    def own(self) -> dict[StorePath, StorePath]:
+        """New paths of the cross derivation's outputs: the native ones, or made-up ones."""
+        name = self.native.derivation.name
+        return {
+            path: self.native.outputs.get(output)
+            or self.synthetic(output, output_path_name(name, output))
+            for output, path in self.cross.outputs.items()
+        }
+
+    def synthetic(self, purpose: str, name: str) -> StorePath:
+        """A path of the native derivation's name at which Nix puts nothing.
+
+        It depends on every choice, so that two different plants never share one.
+        """
+        parts: list[str] = [self.native.path, self.cross.path]
+        parts += [f"{choice.use.path} {choice.path}" for choice in self.used]
+        digest = Hash.of("\n".join(parts).encode())
+        store_dir = self.graph.derivations.store_dir
+        return make_store_path(f"{_SYNTHETIC}:{purpose}", digest, name, store_dir)
+
+    @cached_property
+    def forbidden(self) -> frozenset[StorePath]:
+        """The cross recipe's own outputs, what was replaced, and what compilers bring along."""
+        found = set(self.cross.outputs.values())
+        found |= {
+            choice.use.path
+            for choice in self.everything
+            if choice.use.fate is Fate.REPLACE and choice.use.path != choice.path
+        }
+        for path, _ in self.opaque():
+            found |= {
+                use.path
+                for use in self.graph.shape(path).uses
+                if self.graph.machine(use.derivation) is Machine.HOST
+            }
+        return frozenset(found)
+
+    def opaque(self) -> Iterator[tuple[StorePath, str]]:
+        """Compilers that stay as they are, and what they reach."""
+        kept = {c.use.derivation for c in self.everything if c.use.fate is Fate.KEEP}
+        for path in sorted(kept):
+            if self.graph.machine(path) is Machine.BUILD and self.graph.is_opaque(path):
+                shape = self.graph.shape(path)
+                reached = sorted({u.path.name for u in shape.uses if u.fate is not Fate.KEEP})
+                yield path, f"a compiler, kept as built; reaches {', '.join(reached)}"
+
+    # What must be there
+
+    def grafts(self) -> Iterator[Graft]:
+        """The grafts in build order, with the outputs that are used."""
+        wanted: dict[StorePath, set[str]] = {}
+        for choice in self.everything:
+            if choice.use.fate is Fate.GRAFT:
+                wanted.setdefault(choice.use.derivation, set()).add(choice.use.output)
+        for each in self.grafted:
+            reached = sorted(
+                {
+                    choice.use.path.name
+                    for choice in each.choices
+                    if choice.use.fate is not Fate.KEEP
+                }
+            )
+            yield Graft(
+                path=each.path,
+                derivation=each.derivation,
+                replaces=each.replaces,
+                outputs=frozenset(wanted[each.replaces]),
+                reason=f"mentions {', '.join(reached)}",
+                replacements=replacements(each.choices),
+            )
+
+    def prerequisites(self) -> dict[StorePath, frozenset[str]]:
+        """Derivations of the cross graph that the planted recipe uses as they are."""
+        found: dict[StorePath, set[str]] = {}
+        for choice in self.used:
+            if choice.use.fate is Fate.KEEP:
+                found.setdefault(choice.use.derivation, set()).add(choice.use.output)
+        return {path: frozenset(found[path]) for path in sorted(found)}
+
+    # Texts
+
+    def with_tools(self, rewritten: Rewritten) -> Rewritten:
+        """Put the propagated build tools in front of the recipe's own."""
+        new = [str(choice.path) for choice in self.tools]
+        if not new:
+            return rewritten
+        old = rewritten.variable(_TOOLS)
+        if isinstance(old, list):
+            return rewritten.setting({_TOOLS: [*new, *old]})
+        return rewritten.setting({_TOOLS: " ".join([*new, *(old or "").split()])})
+
+    def check_leaks(self, derivation: BasicDerivation) -> None:
+        """No part of a forbidden path may be left, such as a hash part standing alone."""
+        recipes: list[tuple[str, BasicDerivation | Derivation]] = [
+            ("the planted recipe", derivation)
+        ]
+        recipes += [(each.path.name, each.derivation) for each in self.grafted]
+        for name, recipe in recipes:
+            for variable, text in texts(recipe):
+                if slot_of(variable) is Slot.CHECK:
+                    continue
+                for path in self.forbidden:
+                    if path.digest in text:
+                        raise Refused(Kind.LEAK, f"`{path}` is left in `{variable}` of {name}")
+
+    def notes(self) -> Iterator[str]:
+        """What a person should know about this plan."""
+        for choice in self.used:
+            use = choice.use
+            if use.fate is Fate.REPLACE and slot_of(use.variable) is Slot.BUILD:
+                yield (
+                    f"{use.path.name} is a program of the target in {use.variable}:"
+                    f" the native one stands there, and cannot run"
+                )
+        for choice in self.tools:
+            yield (
+                f"{choice.path.name} is put into {_TOOLS}:"
+                f" a native input propagates its native form"
+            )
+        for each in self.grafted:
+            if self.graph.is_compiled(each.replaces):
+                yield f"{each.replaces.name} is compiled again: the native side has no such output"
+        yield from self.admission.notes
