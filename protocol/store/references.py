@@ -7,9 +7,9 @@ against Nix's `RefScanSink`, which stops at the first mention where this counts 
 How it is fast: a run of 32 base-32 characters covers eight consecutive ones of every fourth byte.
 So every fourth byte is looked at first, with the C loops of `bytes`; only where eight in a row
 could be digits the bytes themselves are read, and only there pieces of 32 are looked up in the set
-of digests.  Long runs (someone else's base 32, or an attack) are looked up by their first eight
-characters as numbers. Time is linear in the length of the stream and does not depend on the number
-of digests.
+of digests.  In long runs (other base 32, or an attack) eight characters of every 24 are looked up
+as a number first.  Time is linear in the length of the stream and hardly depends on the number of
+digests.
 """
 
 import re
@@ -25,8 +25,11 @@ _STRIDE: Final = 4
 _BLOCK: Final = 1 << 16
 """Bytes looked at in one go: the samples of a block stay in the processor's nearer caches."""
 
-_LONG_RUN: Final = 1 << 8
-"""Characters from which on a run is looked up by numbers; below, setting that up costs more."""
+_LONG_RUN: Final = 96
+"""Characters from which on a run is looked up by pieces; below, setting that up costs more."""
+
+_SPACING: Final = 24
+"""Any 32 bytes in a row hold eight that begin at a multiple of this."""
 
 _TAIL: Final = DIGEST_LENGTH - 1
 
@@ -70,7 +73,7 @@ class ReferenceScanner:
             if not _is_digest(encoded):
                 raise BadStorePath(f"no digest of {DIGEST_LENGTH} base-32 characters: `{digest}`")
             self._digests[encoded] = digest
-        self._heads = {int.from_bytes(digest[:8], sys.byteorder) for digest in self._digests}
+        self._pieces: dict[int, list[int]] = {}
 
     def feed(self, data: bytes) -> None:
         """Read some more bytes."""
@@ -98,24 +101,30 @@ class ReferenceScanner:
         if len(mentions.offsets) < self._keep:
             mentions.offsets.append(offset)
 
-    def _likely(self, block: bytes, begin: int, end: int) -> list[int]:
-        """The places in a run where the first eight characters are those of a digest."""
-        places: list[int] = []
-        heads = self._heads
-        view = memoryview(block)
-        last = (
-            end - _TAIL
-        )  # the places end here; the eight characters of the last one are in the run
-        for shift in range(8):
-            size = (last - begin - shift + 7) // 8 * 8
-            numbers = view[begin + shift : begin + shift + size].cast("Q")
-            if heads.isdisjoint(numbers):
-                continue
-            places += [
-                begin + shift + 8 * index for index, number in enumerate(numbers) if number in heads
-            ]
-        places.sort()
-        return places
+    def _likely(self, block: bytes, begin: int, end: int) -> Iterable[int]:
+        """The places in a run where a digest may begin, told by one piece of it."""
+        pieces = self._pieces or self._cut()
+        first = -(-begin // 8) * 8
+        view = memoryview(block)[first : end // 8 * 8].cast("Q")[:: _SPACING // 8]
+        if pieces.keys().isdisjoint(view):
+            return ()
+        places = {
+            first + index * _SPACING - start
+            for index, number in enumerate(view)
+            if number in pieces
+            for start in pieces[number]
+        }
+        return sorted(place for place in places if begin <= place < end - _TAIL)
+
+    def _cut(self) -> dict[int, list[int]]:
+        """The pieces of eight characters a digest holds, and where in digests they start."""
+        for digest in self._digests:
+            for start in range(_SPACING):
+                piece = int.from_bytes(digest[start : start + 8], sys.byteorder)
+                starts = self._pieces.setdefault(piece, [])
+                if start not in starts:
+                    starts.append(start)
+        return self._pieces
 
 
 def _runs(block: bytes) -> Iterator[tuple[int, int]]:
