@@ -17,7 +17,7 @@ from shim.plant.grafts import Grafter
 from shim.plant.graph import CrossGraph, Refused
 from shim.plant.plan import Decline, Kind, Plan, Refusal
 from shim.plant.planting import Planting, Several
-from shim.plant.toolchain import Admission
+from shim.plant.toolchain import admit
 from shim.systems import SYSTEMS, Systems
 
 
@@ -79,7 +79,7 @@ class Planner:
             cross=cross,
             entry=entry,
             neighbourhood=Neighbourhood(self._derivations, native),
-            admission=Admission(self._toolchains.get(stdenvs)),
+            admission=admit(self.graph, wanted, cross, self._toolchains.get(stdenvs)),
         ).plan()
 
     def _outputs(self, path: StorePath) -> list[str]:

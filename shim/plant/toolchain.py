@@ -1,9 +1,21 @@
-"""Which compiler and libc of the cross set may serve a native package, and why not."""
+"""Which compiler and libc of the cross set may serve a native package, and why not.
 
+The compiler itself stays as it is (it is opaque), so what it brings along must be what the native
+compiler brings: the same release from the same source, the same instruction set and float ABI, a
+libc of the same release.  What only the built files can tell, that the two libcs' headers are
+equal, is left to whoever carries the plan out: `Admission.headers`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.store.path import StorePath
+from shim.equivalence.recipe import Recipe
 from shim.equivalence.table import Toolchain
+from shim.plant.graph import CrossGraph, Refused
+from shim.plant.plan import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +27,152 @@ class Admission:
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     """Native and cross libc outputs whose `include` must be equal."""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a standard environment compiles and links with."""
+
+    wrapper: Recipe
+    compiler: Recipe
+    libc: Recipe | None
+    headers: StorePath | None
+    """The libc output that holds `include`."""
+
+
+_MACHINE: Final = re.compile(
+    r"(?<![\w-])-m(?:arch|cpu|fpu|float-abi|abi|mode|tune|thumb|arm|soft-float|hard-float)[\w=.+-]*"
+)
+"""Code generation options that a wrapper adds to every compilation (gcc manual, machine options).
+"""
+
+_CONFIGURED: Final = re.compile(
+    r"--(?:with-(?:arch|cpu|tune|abi|fpu|float|mode|isa-spec|long-double-\d+|default-libstdcxx-abi)"
+    r"|(?:en|dis)able-(?:default-pie|default-ssp|standard-branch-protection))(?:=\S*)?"
+)
+"""Configure options of gcc that decide what code looks like or who can call it (installation
+manual).
+"""
+
+
+def _version(recipe: Recipe) -> str:
+    return recipe.variable("version")
+
+
+def _source(recipe: Recipe) -> str:
+    return " ".join(sorted(recipe.variable("src").split()))
+
+
+def _configured(recipe: Recipe) -> str:
+    return " ".join(sorted(set(_CONFIGURED.findall(recipe.variable("configureFlags")))))
+
+
+def _machine(recipe: Recipe) -> str:
+    text = "\n".join(recipe.variables.values())
+    return " ".join(sorted(set(_MACHINE.findall(text))))
+
+
+def _hardening(recipe: Recipe) -> str:
+    return recipe.variable("default_hardening_flags_str")
+
+
+_COMPILER: Final[tuple[tuple[str, Callable[[Recipe], str]], ...]] = (
+    ("compiler version", _version),
+    ("compiler source", _source),
+    ("compiler's configured instruction set and ABI", _configured),
+)
+_LIBC: Final[tuple[tuple[str, Callable[[Recipe], str]], ...]] = (
+    ("libc version", _version),
+    ("libc source", _source),
+)
+_WRAPPER: Final[tuple[tuple[str, Callable[[Recipe], str]], ...]] = (
+    ("code generation flags of the compiler wrapper", _machine),
+    ("hardening flags of the compiler wrapper", _hardening),
+)
+"""What must be equal on both sides, and its name for people."""
+
+
+def admit(
+    graph: CrossGraph, native: Recipe, cross: Recipe, toolchain: Toolchain | None
+) -> Admission:
+    """Judge the standard environments of a pair of recipes.
+
+    Args:
+        graph: reads derivations of both sides.
+        native: the native recipe.
+        cross: its counterpart.
+        toolchain: the table's row for their standard environments.
+
+    Raises:
+        Refused: they are not interchangeable; says every difference.
+    """
+    ours, theirs = parts_of(graph, native), parts_of(graph, cross)
+    if theirs is None:
+        return Admission(toolchain)
+    if ours is None:
+        raise Refused(
+            Kind.TOOLCHAIN,
+            f"`{cross.path.name}` is compiled, but `{native.path.name}` has no compiler",
+        )
+    differences = list(_differences(ours, theirs))
+    if differences:
+        raise Refused(
+            Kind.TOOLCHAIN,
+            f"`{ours.wrapper.path.name}` and `{theirs.wrapper.path.name}` are not"
+            f" interchangeable: {'; '.join(differences)}",
+        )
+    headers: tuple[tuple[StorePath, StorePath], ...] = ()
+    if ours.headers and theirs.headers and ours.headers != theirs.headers:
+        headers = ((ours.headers, theirs.headers),)
+    return Admission(toolchain, headers, tuple(_notes(ours, theirs, toolchain)))
+
+
+def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
+    """The compiler and libc of a recipe's standard environment; None where it has no compiler."""
+    stdenv = _maker(graph, recipe, "stdenv")
+    if stdenv is None:
+        return None
+    for mentions in stdenv.mentions.values():
+        for mention in mentions:
+            if mention.derivation is None:
+                continue
+            wrapper = graph.recipe(mention.derivation)
+            compiler = _maker(graph, wrapper, "cc")
+            if compiler is not None and wrapper.variable("wrapperName"):
+                headers = next((each.path for each in wrapper.mentions.get("libc_dev", ())), None)
+                return Parts(wrapper, compiler, _maker(graph, wrapper, "libc_lib"), headers)
+    return None
+
+
+def _maker(graph: CrossGraph, recipe: Recipe, variable: str) -> Recipe | None:
+    for mention in recipe.mentions.get(variable, ()):
+        if mention.derivation is not None:
+            return graph.recipe(mention.derivation)
+    return None
+
+
+def _differences(ours: Parts, theirs: Parts) -> Iterator[str]:
+    pairs = [(ours.compiler, theirs.compiler, _COMPILER), (ours.wrapper, theirs.wrapper, _WRAPPER)]
+    if ours.libc and theirs.libc:
+        pairs.append((ours.libc, theirs.libc, _LIBC))
+    elif ours.libc or theirs.libc:
+        yield "only one of them has a libc"
+    for native, cross, rules in pairs:
+        for what, read in rules:
+            here, there = read(native), read(cross)
+            if here != there:
+                yield f"{what}: native `{here}`, cross `{there}`"
+
+
+def _notes(ours: Parts, theirs: Parts, toolchain: Toolchain | None) -> Iterator[str]:
+    if toolchain is None:
+        yield "the table has no row for this pair of standard environments"
+    for what, native, cross in (
+        ("compiler", ours.compiler, theirs.compiler),
+        ("libc", ours.libc, theirs.libc),
+    ):
+        if native and cross:
+            here, there = (set(each.variable("patches").split()) for each in (native, cross))
+            names = sorted(StorePath(path).name for path in here ^ there)
+            if names:
+                yield f"only one {what} is patched by {', '.join(names)}"
