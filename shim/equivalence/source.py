@@ -5,12 +5,11 @@ asked for and kept; one that is missing, oversized or malformed is an `Unreadabl
 names its path, so that a walk can go on without it.
 """
 
-import io
 import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import zstandard
 
@@ -23,12 +22,12 @@ from shim.errors import ExitCode, ShimError
 MAX_DERIVATION: Final = 64 << 20
 """Bytes of one `.drv`.  The largest of nixpkgs are below 1 MiB; a system's `etc` reaches a few."""
 
-_OPENERS: Final[dict[str, Callable[[io.BufferedReader], io.IOBase]]] = {
+_OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
     ".tar": lambda file: file,
     ".tar.zst": lambda file: zstandard.ZstdDecompressor().stream_reader(file),
     ".tar.xz": lzma.open,
 }
-"""Archive suffix -> a stream of the plain tar in it."""
+"""Archive suffix -> a readable stream of the plain tar in it."""
 
 
 class UnreadableDerivation(ShimError):

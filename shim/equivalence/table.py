@@ -7,7 +7,7 @@ a mapped file by `shim.equivalence.file`.  Which pairs are good enough is policy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from protocol.store.path import StorePath
 from shim.equivalence.grades import DifferenceClass, Grade, Role
@@ -123,7 +123,6 @@ class Unpaired:
     path: StorePath
     """A native `.drv` (or a cross one, where `native` is false)."""
     native: bool
-    role: Role
     reason: str
 
 
@@ -141,6 +140,10 @@ class Provenance:
     date: str = ""
     """ISO 8601, UTC."""
     roots: tuple[tuple[StorePath, StorePath], ...] = ()
+
+
+UNKNOWN: Final = Provenance()
+"""Nothing is said about where a table comes from."""
 
 
 class Rows(Protocol):
@@ -191,7 +194,7 @@ class Table:
         self,
         rows: Rows,
         *,
-        provenance: Provenance = Provenance(),
+        provenance: Provenance = UNKNOWN,
         toolchains: tuple[Toolchain, ...] = (),
         unpaired: Sequence[Unpaired] = (),
     ) -> None:
@@ -267,13 +270,21 @@ class Table:
         return found.pop() if len(found) == 1 else None
 
     def conflicts(self) -> Iterator[tuple[Entry, ...]]:
-        """Groups of entries that give one native derivation several counterparts in one role."""
+        """Groups of entries that give one native derivation several counterparts in one role.
+
+        A compiler split by output is none: each of its outputs has one counterpart.
+        """
         groups: dict[tuple[StorePath, Role], list[Entry]] = {}
         for entry in self:
             groups.setdefault((entry.native, entry.role), []).append(entry)
         for group in groups.values():
-            if len({_outputs(entry) for entry in group}) > 1:
+            if len({_outputs(entry) for entry in group}) > 1 and not _split(group):
                 yield tuple(group)
+
+
+def _split(group: Sequence[Entry]) -> bool:
+    paired = [name for entry in group for name in entry.pairing]
+    return all(entry.role is Role.TOOLCHAIN for entry in group) and len(paired) == len(set(paired))
 
 
 def _outputs(entry: Entry) -> tuple[StorePath, ...]:

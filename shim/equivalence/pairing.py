@@ -1,0 +1,323 @@
+"""From two derivation graphs and pairs of roots to an equivalence table.
+
+The walk sees candidates; this module decides between them, by evidence only: no package names and
+no order of roots.  What stays undecided is kept as several entries and shows up as a conflict.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from protocol.store.path import StorePath
+from shim.equivalence.differences import Judge, worst
+from shim.equivalence.grades import DifferenceClass, Grade, Role
+from shim.equivalence.graphs import closure, host_triples, system_of
+from shim.equivalence.platforms import Machine, Platforms
+from shim.equivalence.recipe import Recipe, Recipes
+from shim.equivalence.source import Derivations
+from shim.equivalence.table import (
+    UNKNOWN,
+    Entry,
+    InputPair,
+    Provenance,
+    Table,
+    Toolchain,
+    Unpaired,
+)
+from shim.equivalence.walk import (
+    LIBC_SLOTS,
+    ROOT,
+    SAME_TEXT,
+    Candidate,
+    Evidence,
+    Walk,
+    is_compiler_wrapper,
+    linked_libcs,
+)
+from shim.errors import ExitCode, ShimError
+from shim.systems import SYSTEMS, Systems
+
+COMPILER_LIBRARIES: Final = ("lib", "libgcc")
+"""Outputs of a cross compiler that hold code for the host.  nixpkgs' gcc moves its target libraries
+to `lib`; the native one has `libgcc` besides.  All other outputs run on the build machine."""
+
+IDENTICAL: Final = "same outputs"
+SPLIT: Final = "the compiler's `libgcc`, a derivation of its own in the cross set"
+
+Root = tuple[StorePath, StorePath]
+
+
+def pair(
+    derivations: Derivations,
+    roots: Iterable[Root],
+    *,
+    provenance: Provenance = UNKNOWN,
+    systems: Systems = SYSTEMS,
+) -> Table:
+    """Walk both graphs from `roots` (native, cross) and make the table of what corresponds.
+
+    Derivations below the roots that cannot be read are left out and listed as unpaired.
+
+    Raises:
+        ShimError: no roots, a root that cannot be read, or roots of several systems.
+    """
+    ordered = sorted(set(roots))
+    if not ordered:
+        raise ShimError("no pair of roots is given", code=ExitCode.USAGE)
+    return _Pairing(derivations, ordered, provenance, systems).table()
+
+
+class _Pairing:
+    def __init__(
+        self,
+        derivations: Derivations,
+        roots: Sequence[Root],
+        provenance: Provenance,
+        systems: Systems,
+    ) -> None:
+        self.recipes = Recipes(derivations)
+        self.roots = roots
+        native_system = system_of(self.recipes, (native for native, _ in roots), "native")
+        build_system = system_of(self.recipes, (cross for _, cross in roots), "cross")
+        self.native_graph = closure(self.recipes, (native for native, _ in roots))
+        self.cross_graph = closure(self.recipes, (cross for _, cross in roots))
+        triples = host_triples(self.cross_graph, native_system, systems)
+        self.platforms = Platforms(triples, self.recipes)
+        for recipe in self.cross_graph:
+            self.platforms.machine(recipe.path)  # from the inputs upwards: never deep recursion
+        tools = (one for one in self.cross_graph if self.platforms.is_tool_name(one.path.name))
+        self.walk = Walk(self.recipes, self.platforms, linked_libcs(tools))
+        self.judge = Judge(self.platforms)
+        self.provenance = replace(
+            provenance,
+            native_system=native_system,
+            build_system=build_system,
+            triple=triples[0] if triples else "",
+            roots=tuple(roots),
+        )
+
+    def table(self) -> Table:
+        self.walk.run(self.roots)
+        entries = [self.entry(candidate, reason) for candidate, reason in self.choose()]
+        split = list(self.split_compilers(entries))
+        entries = sorted([*entries, *split], key=lambda one: (one.native, one.role, one.cross))
+        return Table.of(
+            entries,
+            provenance=self.provenance,
+            toolchains=tuple(self.toolchains(split)),
+            unpaired=tuple(self.unpaired(entries)),
+        )
+
+    def recipe(self, path: StorePath) -> Recipe:
+        """A recipe that is known to be readable."""
+        recipe = self.recipes.get(path)
+        assert recipe is not None
+        return recipe
+
+    # Deciding between candidates
+
+    def choose(self) -> Iterator[tuple[Candidate, str]]:
+        """The candidates that become entries, and why."""
+        groups: dict[tuple[StorePath, Role], list[tuple[Candidate, Evidence]]] = {}
+        for candidate, evidence in self.walk.sightings.candidates.items():
+            if self.recipes.get(candidate.native) and self.recipes.get(candidate.cross):
+                group = groups.setdefault((candidate.native, candidate.role), [])
+                group.append((candidate, evidence))
+        for group in groups.values():
+            yield from self.best(group)
+
+    def best(self, group: Sequence[tuple[Candidate, Evidence]]) -> Iterator[tuple[Candidate, str]]:
+        """The nearest of several candidates for one native derivation in one role; all that tie.
+
+        Cross derivations that make the same outputs are one candidate: only their ways to fetch a
+        source differ.  A tie between tools is settled by path: either does.
+        """
+        if len(group) == 1:
+            [(candidate, evidence)] = group
+            yield candidate, evidence.reason()
+            return
+        ranked = sorted(
+            ((self.distance(*one), one[0].cross, one) for one in group), key=lambda item: item[:2]
+        )
+        nearest, taken = ranked[0][0], set[tuple[StorePath, ...]]()
+        for distance, _, (candidate, evidence) in ranked:
+            outputs = tuple(self.recipe(candidate.cross).outputs.values())
+            settled = taken and candidate.role is Role.TOOL
+            if distance == nearest and outputs not in taken and not settled:
+                taken.add(outputs)
+                yield candidate, f"{evidence.reason()}; nearest of {len(group)} candidates"
+
+    def distance(self, candidate: Candidate, evidence: Evidence) -> tuple[int, ...]:
+        """How far apart the two recipes of a candidate are; smaller is nearer."""
+        native, cross = self.recipe(candidate.native), self.recipe(candidate.cross)
+        differences = self.judge.differences(native, cross)
+        compared = self.walk.compare(candidate.native, candidate.cross)
+        return (
+            not evidence.root,
+            self.stage(native) != self.stage(cross),
+            sum(one.difference_class is DifferenceClass.SEMANTIC for one in differences),
+            len(compared.only_native) + len(compared.only_cross),
+            len(differences),
+        )
+
+    def stage(self, recipe: Recipe) -> str:
+        """Name of the standard environment: tells bootstrap stages of one package apart."""
+        mentions = recipe.mentions.get("stdenv")
+        return mentions[0].path.name if mentions else ""
+
+    # Making rows
+
+    def entry(self, candidate: Candidate, reason: str) -> Entry:
+        """The row of a chosen candidate."""
+        native, cross = self.recipe(candidate.native), self.recipe(candidate.cross)
+        identical = native.outputs == cross.outputs
+        differences = () if identical else self.judge.differences(native, cross)
+        inputs: tuple[InputPair, ...] = ()
+        if candidate.role is not Role.TOOL and not identical:
+            inputs = self.walk.compare(candidate.native, candidate.cross).pairs
+        return Entry(
+            native=candidate.native,
+            cross=candidate.cross,
+            native_outputs=native.outputs,
+            cross_outputs=cross.outputs,
+            role=candidate.role,
+            difference_class=worst(differences),
+            grade=self.grade(native, cross, reason),
+            reason=IDENTICAL if identical and reason != ROOT else reason,
+            pairing={name: name for name in self.common_outputs(candidate, native, cross)},
+            inputs=inputs,
+            differences=differences,
+        )
+
+    def grade(self, native: Recipe, cross: Recipe, reason: str) -> Grade:
+        """What the pairing alone proves; building and comparing raise it later."""
+        if native.outputs == cross.outputs:
+            return Grade.IDENTICAL
+        plain = self.platforms.plain
+        if reason == ROOT and plain(native.derivation.name) != plain(cross.derivation.name):
+            return Grade.DECLARED
+        return Grade.CHECKED
+
+    def common_outputs(self, candidate: Candidate, native: Recipe, cross: Recipe) -> Iterator[str]:
+        """Outputs that correspond; of a part of the toolchain only those that hold host code."""
+        on_build = self.platforms.machine(candidate.cross) is Machine.BUILD
+        for name in native.outputs:
+            if name in cross.outputs and (
+                candidate.role is not Role.TOOLCHAIN or not on_build or name in COMPILER_LIBRARIES
+            ):
+                yield name
+
+    def split_compilers(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """The native compilers' `libgcc` output, which in the cross set is a derivation of its own.
+
+        It is found where a libc mentions its compiler's `libgcc`: at that place the cross libc
+        mentions another derivation for the host.
+        """
+        compilers = [
+            entry
+            for entry in entries
+            if entry.role is Role.TOOLCHAIN and "libgcc" in entry.native_outputs
+        ]
+        ours = {entry.native_outputs["libgcc"] for entry in compilers}
+        stand_ins = {
+            one.cross
+            for entry in entries
+            for one in entry.inputs
+            if one.reason == SAME_TEXT and one.native in ours
+        }
+        for recipe in self.cross_graph:
+            if self.platforms.machine(recipe.path) is not Machine.HOST:
+                continue
+            for name in sorted(name for name, path in recipe.outputs.items() if path in stand_ins):
+                for entry in compilers:
+                    yield replace(
+                        entry,
+                        cross=recipe.path,
+                        cross_outputs=recipe.outputs,
+                        reason=SPLIT,
+                        pairing={"libgcc": name},
+                        inputs=(),
+                        differences=(),
+                        difference_class=DifferenceClass.NOTABLE,
+                    )
+
+    def toolchains(self, split: Sequence[Entry]) -> Iterator[Toolchain]:
+        """A row for each pair of standard environments that a pair of packages is built with."""
+        for candidate, evidence in sorted(
+            self.walk.sightings.candidates.items(), key=lambda item: item[0]
+        ):
+            if candidate.role is Role.TOOLCHAIN and evidence.slots() == {"stdenv"}:
+                yield self.toolchain(candidate, evidence, split)
+
+    def toolchain(
+        self, candidate: Candidate, evidence: Evidence, split: Sequence[Entry]
+    ) -> Toolchain:
+        """The row of two standard environments: their compilers and what compiled code needs."""
+        compared = self.walk.compare(candidate.native, candidate.cross)
+        row = Toolchain(
+            native=candidate.native,
+            cross=candidate.cross,
+            triple=self.provenance.triple,
+            native_compiler=None,
+            cross_compiler=None,
+            libraries=(),
+            reason=evidence.reason(),
+        )
+        for left, right, *_ in compared.follow:
+            if left.derivation is None or right.derivation is None:
+                continue
+            if is_compiler_wrapper(self.recipe(left.derivation)):
+                pairs = self.walk.compare(left.derivation, right.derivation).pairs
+                row = replace(
+                    row,
+                    native_compiler=left.path,
+                    cross_compiler=right.path,
+                    libraries=(
+                        *(one for one in pairs if one.slot in LIBC_SLOTS),
+                        *self.compiler_libraries(left.derivation, right.derivation, split),
+                    ),
+                )
+        return row
+
+    def compiler_libraries(
+        self, native: StorePath, cross: StorePath, split: Sequence[Entry]
+    ) -> Iterator[InputPair]:
+        """Library outputs of the compilers inside two wrappers, as slots `cc.lib`, `cc.libgcc`."""
+        for left, right, slot, how in self.walk.compare(native, cross).follow:
+            if slot != "cc" or left.derivation is None or right.derivation is None:
+                continue
+            one, other = self.recipe(left.derivation), self.recipe(right.derivation)
+            for name in COMPILER_LIBRARIES:
+                if name in one.outputs and name in other.outputs:
+                    yield InputPair(
+                        f"cc.{name}", one.outputs[name], other.outputs[name], Role.TOOLCHAIN, how
+                    )
+            for entry in split:
+                if entry.native == one.path:
+                    for library, stand_in in entry.output_pairs():
+                        yield InputPair("cc.libgcc", library, stand_in, Role.TOOLCHAIN, SPLIT)
+
+    # What is left over
+
+    def unpaired(self, entries: Sequence[Entry]) -> Iterator[Unpaired]:
+        """Derivations without a counterpart: native ones, and cross ones that are for the host."""
+        natives, crosses = {one.native for one in entries}, {one.cross for one in entries}
+        seen = self.walk.sightings
+        for path, error in sorted(self.recipes.broken.items()):
+            yield Unpaired(path, native=True, reason=f"cannot be read: {error.why}")
+        for recipe in sorted(self.native_graph, key=lambda one: one.path):
+            if recipe.path not in natives:
+                refused = "; ".join(sorted(seen.refused.get(recipe.path, ())))
+                reason = refused or self.why_unmet(seen.missing.get(recipe.path))
+                yield Unpaired(recipe.path, native=True, reason=reason)
+        for recipe in sorted(self.cross_graph, key=lambda one: one.path):
+            on_host = self.platforms.machine(recipe.path) is Machine.HOST
+            if on_host and recipe.path not in crosses:
+                reason = self.why_unmet(seen.extra.get(recipe.path))
+                yield Unpaired(recipe.path, native=False, reason=reason)
+
+    def why_unmet(self, mentions: set[tuple[str, str]] | None) -> str:
+        if not mentions:
+            return "reached only through derivations that have no counterpart themselves"
+        name, slot = min(mentions)
+        return f"`{slot}` of `{name}` mentions it, the other half of that pair does not"
