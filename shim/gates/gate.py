@@ -31,17 +31,26 @@ class Item:
         blob: the contents.
         head: their first 512 bytes.
         depth: 0 for a file, 1 for what is directly inside, and so on.
-        executable: whether it has the executable bit (members: as their archive says).
+        executable: whether it is a file with the executable bit.
+        fresh: whether its bytes occur only here: not so for what an archive just stores.
     """
 
     def __init__(
-        self, entry: Entry, blob: Blob, path: str, depth: int = 0, *, executable: bool
+        self,
+        entry: Entry,
+        blob: Blob,
+        path: str,
+        depth: int = 0,
+        *,
+        executable: bool,
+        fresh: bool = True,
     ) -> None:
         self.entry = entry
         self.blob = blob
         self.path = path
         self.depth = depth
         self.executable = executable
+        self.fresh = fresh
         self.head = blob.read(0, HEAD)
 
     @property

@@ -10,6 +10,7 @@ from typing import Final
 
 from shim.gates.blob import Blob
 from shim.gates.closure import Closure
+from shim.gates.contents import OpaqueError, inside
 from shim.gates.elf import ElfIdentityGate
 from shim.gates.gate import Gate, Item, Report
 from shim.gates.outputs import Outputs
@@ -17,6 +18,7 @@ from shim.gates.references import References
 from shim.gates.settings import Settings
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry, Kind, walk
+from shim.gates.unpack import Budget, DamagedError, LimitError
 from shim.gates.verdict import Verdict
 
 GATES: Final[tuple[type[Gate], ...]] = (Outputs, References, ElfIdentityGate)
@@ -38,7 +40,7 @@ def judge(
 class _Judgement:
     def __init__(self, subject: Subject, settings: Settings, kinds: tuple[type[Gate], ...]) -> None:
         self._subject = subject
-        self._limits = settings.limits
+        self._budget = Budget(settings.limits, settings.scratch)
         self._report = Report(subject, settings)
         closure = Closure(subject)
         self._gates = [kind(subject, closure, self._report) for kind in kinds]
@@ -49,7 +51,7 @@ class _Judgement:
         for gate in self._gates:
             self._guard(gate.name, "", gate.begin)
         for output in self._subject.outputs:
-            self._guard("walk", output, lambda output=output: self._output(output))
+            self._guard("walk", output, self._output, output)
         for gate in self._gates:
             self._guard(gate.name, "", gate.end)
         return self._report.verdict()
@@ -60,6 +62,11 @@ class _Judgement:
             return
         for entry in walk(output, top):
             self._report.files += 1
+            try:
+                self._budget.entry()
+            except LimitError as error:
+                self._report.add("contents.limit", output, str(error))
+                return
             for gate in self._entry_gates:
                 self._guard(gate.name, entry.path, gate.entry, entry)
             if entry.kind is Kind.FILE and entry.size:
@@ -75,9 +82,23 @@ class _Judgement:
             os.close(descriptor)
 
     def _item(self, item: Item) -> None:
-        self._report.examined += item.blob.size
+        if item.fresh:
+            self._report.examined += item.blob.size
         for gate in self._content_gates:
             self._guard(gate.name, item.path, gate.content, item)
+        self._guard("contents", item.path, self._inside, item)
+
+    def _inside(self, item: Item) -> None:
+        try:
+            for inner in inside(item, self._budget):
+                self._report.files += 1
+                self._item(inner)
+        except DamagedError as error:
+            self._report.add("contents.damaged", item.path, str(error))
+        except LimitError as error:
+            self._report.add("contents.limit", item.path, str(error))
+        except OpaqueError as error:
+            self._report.add("contents.opaque", item.path, str(error))
 
     def _guard(self, name: str, path: str, call: Callable[..., None], *arguments: object) -> None:
         try:

@@ -42,8 +42,9 @@ class References(Gate):
             self._tell(entry.path, self._scanner.text(target), " in the link's target")
 
     def content(self, item: Item) -> None:
-        """Search contents."""
-        self._tell(item.path, self._scanner.blob(item.blob), "")
+        """Search contents, unless they were searched as part of an archive."""
+        if item.fresh:
+            self._tell(item.path, self._scanner.blob(item.blob), "")
 
     def _tell(self, path: str, hits: Iterable[Hit], where: str) -> None:
         first: dict[str, Hit] = {}
