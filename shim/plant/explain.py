@@ -1,10 +1,11 @@
 """Plans and refusals in readable and in machine-readable form.  Prints nothing itself."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from protocol.store.path import StorePath
-from shim.plant.plan import Decline, Graft, Plan, Replacement
+from shim.plant.plan import Decline, Graft, Kind, Plan, Replacement
 
 
 def tree(result: Plan | Decline) -> str:
@@ -51,6 +52,58 @@ def as_json(result: Plan | Decline) -> dict[str, Any]:
             }
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many derivations can be planted, and why the others cannot."""
+
+    asked: int
+    planned: int
+    grafts: int
+    """Different grafts that all plans need together."""
+    declined: Mapping[Kind, tuple[str, ...]]
+    """Names of the declined derivations, by the first reason, the most frequent first."""
+
+    def lines(self) -> Iterator[str]:
+        """For people: counts, shares, and a few names for each reason."""
+        share = 100 * self.planned / max(self.asked, 1)
+        yield f"{self.planned} of {self.asked} planned ({share:.1f} %), {self.grafts} grafts in all"
+        for kind, names in self.declined.items():
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            yield f"  {len(names):5} declined: {kind} ({shown})"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values, with every name."""
+        return {
+            "asked": self.asked,
+            "planned": self.planned,
+            "grafts": self.grafts,
+            "declined": {kind: list(names) for kind, names in self.declined.items()},
+        }
+
+
+def summary(results: Iterable[tuple[StorePath, Plan | Decline]]) -> Summary:
+    """Count plans and refusals.
+
+    Args:
+        results: native `.drv` and what became of it.
+    """
+    asked = planned = 0
+    grafts: set[StorePath] = set()
+    declined: dict[Kind, list[str]] = {}
+    for path, result in results:
+        asked += 1
+        match result:
+            case Plan():
+                planned += 1
+                grafts |= {graft.path for graft in result.grafts}
+            case Decline(refusals):
+                declined.setdefault(refusals[0].kind, []).append(path.name.removesuffix(".drv"))
+    ordered = sorted(declined.items(), key=lambda item: (-len(item[1]), item[0]))
+    return Summary(
+        asked, planned, len(grafts), {kind: tuple(sorted(names)) for kind, names in ordered}
+    )
+
+
 def _plan(plan: Plan) -> Iterator[str]:
     yield f"plant {plan.native}"
     yield f"  from {plan.cross}"
@@ -85,7 +138,6 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _replaced(replacements: Iterable[Replacement]) -> Iterator[str]:
-    width = 0
     rows = list(replacements)
     width = max((len(row.slot) for row in rows), default=0)
     for row in rows:

@@ -23,7 +23,7 @@ class Admission:
     """A pair of standard environments that was judged interchangeable."""
 
     toolchain: Toolchain | None
-    """None where the recipe has no standard environment, or the table no row for the pair."""
+    """The table's row for the two; None where the recipe has no compiler and the table no row."""
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     """Native and cross libc outputs whose `include` must be equal."""
     notes: tuple[str, ...] = ()
@@ -112,7 +112,14 @@ def admit(
     if ours is None:
         raise Refused(
             Kind.TOOLCHAIN,
-            f"`{cross.path.name}` is compiled, but `{native.path.name}` has no compiler",
+            f"`{cross.path.name}` has a compiler, but `{native.path.name}` has none: it is put"
+            " together from other outputs",
+        )
+    if toolchain is None:
+        raise Refused(
+            Kind.TOOLCHAIN,
+            f"the table does not say which libraries of `{ours.wrapper.path.name}` stand for those"
+            f" of `{theirs.wrapper.path.name}`; scan a root that contains `{native.path.name}`",
         )
     differences = list(_differences(ours, theirs))
     if differences:
@@ -124,7 +131,7 @@ def admit(
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     if ours.headers and theirs.headers and ours.headers != theirs.headers:
         headers = ((ours.headers, theirs.headers),)
-    return Admission(toolchain, headers, tuple(_notes(ours, theirs, toolchain)))
+    return Admission(toolchain, headers, tuple(_notes(ours, theirs)))
 
 
 def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
@@ -164,9 +171,7 @@ def _differences(ours: Parts, theirs: Parts) -> Iterator[str]:
                 yield f"{what}: native `{here}`, cross `{there}`"
 
 
-def _notes(ours: Parts, theirs: Parts, toolchain: Toolchain | None) -> Iterator[str]:
-    if toolchain is None:
-        yield "the table has no row for this pair of standard environments"
+def _notes(ours: Parts, theirs: Parts) -> Iterator[str]:
     for what, native, cross in (
         ("compiler", ours.compiler, theirs.compiler),
         ("libc", ours.libc, theirs.libc),
