@@ -13,15 +13,27 @@ from shim.gates.closure import Closure
 from shim.gates.contents import OpaqueError, inside
 from shim.gates.elf import ElfIdentityGate
 from shim.gates.gate import Gate, Item, Report
+from shim.gates.leaks import Leaks
+from shim.gates.loading import Loading
 from shim.gates.outputs import Outputs
 from shim.gates.references import References
+from shim.gates.scripts import Scripts
 from shim.gates.settings import Settings
+from shim.gates.shape import Shape
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry, Kind, walk
 from shim.gates.unpack import Budget, DamagedError, LimitError
 from shim.gates.verdict import Verdict
 
-GATES: Final[tuple[type[Gate], ...]] = (Outputs, References, ElfIdentityGate)
+GATES: Final[tuple[type[Gate], ...]] = (
+    Outputs,
+    Shape,
+    References,
+    ElfIdentityGate,
+    Loading,
+    Scripts,
+    Leaks,
+)
 """In the order in which they look at each file."""
 
 _DEFAULTS: Final = Settings()

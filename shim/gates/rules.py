@@ -132,6 +132,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "loading.version": Rule(
         ERROR, "a symbol version that the native library does not define", _DECLINE
     ),
+    "loading.unversioned": Rule(
+        WARNING,
+        "a library without the symbol versions that were there when linking",
+        "compare the cross library with the native one: they were built in different ways",
+    ),
     "loading.version-weak": Rule(NOTE, "an optional symbol version is absent", "nothing"),
     "loading.runpath-cross": Rule(
         ERROR, "a library search path that exists only in a cross toolchain", _DECLINE
