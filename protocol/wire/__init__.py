@@ -1,0 +1,1 @@
+"""Values as bytes: primitives and combinators that both protocols are declared in."""
