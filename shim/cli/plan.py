@@ -76,8 +76,14 @@ def command(  # noqa: PLR0917 - click passes them by name
 
 
 def _packages(table: Table) -> list[StorePath]:
-    """Every native derivation that has a counterpart for the host."""
-    return sorted({entry.native for entry in table if entry.role is Role.HOST})
+    """Native derivations with a counterpart for the host, without those that make the same paths."""
+    return sorted(
+        {
+            entry.native
+            for entry in table
+            if entry.role is Role.HOST and entry.native_outputs != entry.cross_outputs
+        }
+    )
 
 
 def _parse(text: str, store_dir: str) -> StorePath:
