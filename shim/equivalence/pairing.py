@@ -12,7 +12,8 @@ from protocol.store.path import StorePath
 from shim.equivalence.differences import Judge, worst
 from shim.equivalence.grades import DifferenceClass, Grade, Role
 from shim.equivalence.graphs import closure, host_triples, system_of
-from shim.equivalence.platforms import Machine, Platforms
+from shim.equivalence.leftovers import adopt
+from shim.equivalence.platforms import Machine, Platforms, foreign_triple
 from shim.equivalence.recipe import Recipe, Recipes
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import (
@@ -25,6 +26,7 @@ from shim.equivalence.table import (
     Unpaired,
 )
 from shim.equivalence.walk import (
+    ADOPTED,
     LIBC_SLOTS,
     ROOT,
     SAME_TEXT,
@@ -86,7 +88,8 @@ class _Pairing:
         for recipe in self.cross_graph:
             self.platforms.machine(recipe.path)  # from the inputs upwards: never deep recursion
         tools = (one for one in self.cross_graph if self.platforms.is_tool_name(one.path.name))
-        self.walk = Walk(self.recipes, self.platforms, linked_libcs(tools))
+        self.libcs = linked_libcs(tools)
+        self.walk = Walk(self.recipes, self.platforms, self.libcs)
         self.judge = Judge(self.platforms)
         self.provenance = replace(
             provenance,
@@ -97,7 +100,9 @@ class _Pairing:
         )
 
     def table(self) -> Table:
-        self.walk.run(self.roots)
+        self.walk.run(self.roots, ROOT)
+        while adopted := list(self.adopt()):
+            self.walk.run(adopted, ADOPTED)
         entries = [self.entry(candidate, reason) for candidate, reason in self.choose()]
         split = list(self.split_compilers(entries))
         entries = sorted([*entries, *split], key=lambda one: (one.native, one.role, one.cross))
@@ -114,6 +119,16 @@ class _Pairing:
         assert recipe is not None
         return recipe
 
+    def adopt(self) -> Iterator[Root]:
+        """Pairs that no mention shows, but the whole graphs do."""
+        paired = {
+            path
+            for one in self.walk.sightings.candidates
+            if one.role is not Role.TOOL
+            for path in (one.native, one.cross)
+        }
+        return adopt(self.native_graph, self.cross_graph, self.platforms, frozenset(paired))
+
     # Deciding between candidates
 
     def choose(self) -> Iterator[tuple[Candidate, str]]:
@@ -123,8 +138,9 @@ class _Pairing:
             if self.recipes.get(candidate.native) and self.recipes.get(candidate.cross):
                 group = groups.setdefault((candidate.native, candidate.role), [])
                 group.append((candidate, evidence))
-        for group in groups.values():
-            yield from self.best(group)
+        for (_, role), group in groups.items():
+            packages = [one for one in group if one[0].cross not in self.libcs]
+            yield from self.best(packages or group if role is Role.HOST else group)
 
     def best(self, group: Sequence[tuple[Candidate, Evidence]]) -> Iterator[tuple[Candidate, str]]:
         """The nearest of several candidates for one native derivation in one role; all that tie.
@@ -153,7 +169,7 @@ class _Pairing:
         differences = self.judge.differences(native, cross)
         compared = self.walk.compare(candidate.native, candidate.cross)
         return (
-            not evidence.root,
+            evidence.given != ROOT,
             self.stage(native) != self.stage(cross),
             sum(one.difference_class is DifferenceClass.SEMANTIC for one in differences),
             len(compared.only_native) + len(compared.only_cross),
@@ -213,33 +229,43 @@ class _Pairing:
         It is found where a libc mentions its compiler's `libgcc`: at that place the cross libc
         mentions another derivation for the host.
         """
-        compilers = [
-            entry
-            for entry in entries
-            if entry.role is Role.TOOLCHAIN and "libgcc" in entry.native_outputs
-        ]
-        ours = {entry.native_outputs["libgcc"] for entry in compilers}
-        stand_ins = {
-            one.cross
-            for entry in entries
-            for one in entry.inputs
-            if one.reason == SAME_TEXT and one.native in ours
+        makers = {
+            one.outputs["libgcc"]: one for one in self.native_graph if "libgcc" in one.outputs
         }
+        stand_ins = {
+            one.cross: makers[one.native]
+            for entry in entries
+            if entry.cross in self.libcs
+            for one in entry.inputs
+            if one.reason == SAME_TEXT and one.native in makers
+        }
+        compilers = {one.native: one.cross for one in entries if one.role is Role.TOOLCHAIN}
         for recipe in self.cross_graph:
             if self.platforms.machine(recipe.path) is not Machine.HOST:
                 continue
+            triple = foreign_triple(recipe)
             for name in sorted(name for name, path in recipe.outputs.items() if path in stand_ins):
-                for entry in compilers:
-                    yield replace(
-                        entry,
-                        cross=recipe.path,
-                        cross_outputs=recipe.outputs,
-                        reason=SPLIT,
-                        pairing={"libgcc": name},
-                        inputs=(),
-                        differences=(),
-                        difference_class=DifferenceClass.NOTABLE,
-                    )
+                mentioned = stand_ins[recipe.outputs[name]]
+                for maker in makers.values():
+                    compiler = compilers.get(maker.path, maker.path)
+                    if maker is mentioned or compiler.name.startswith(f"{triple}-"):
+                        yield self.split(maker, recipe, name)
+
+    def split(self, compiler: Recipe, library: Recipe, output: str) -> Entry:
+        """The row of one native compiler's `libgcc`."""
+        return Entry(
+            native=compiler.path,
+            cross=library.path,
+            native_outputs=compiler.outputs,
+            cross_outputs=library.outputs,
+            role=Role.TOOLCHAIN,
+            difference_class=DifferenceClass.NOTABLE,
+            grade=Grade.CHECKED,
+            reason=SPLIT,
+            pairing={"libgcc": output},
+            inputs=(),
+            differences=(),
+        )
 
     def toolchains(self, split: Sequence[Entry]) -> Iterator[Toolchain]:
         """A row for each pair of standard environments that a pair of packages is built with."""

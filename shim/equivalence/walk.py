@@ -30,6 +30,7 @@ SAME_NAME: Final = "same name and place"
 SAME_TEXT: Final = "same text around it"
 SAME_PART: Final = "same part of the toolchain"
 ROOT: Final = "given as a root pair"
+ADOPTED: Final = "the one of this name and source in both graphs"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,7 +46,8 @@ class Candidate:
 class Evidence:
     """Where a candidate was seen."""
 
-    root: bool = False
+    given: str = ""
+    """Why it was given to the walk to start from; empty if it was met on the way."""
     seen_from: set[tuple[str, str, str]] = field(default_factory=set)
     """Name of the native derivation that mentions it, in which variable, and what made the pair."""
 
@@ -55,8 +57,8 @@ class Evidence:
 
     def reason(self) -> str:
         """One sentence, the same for the same set of sightings."""
-        if self.root:
-            return ROOT
+        if self.given:
+            return self.given
         name, slot, how = min(self.seen_from)
         return f"{how} in `{slot}` of `{name}`"
 
@@ -103,8 +105,8 @@ class Walk:
         self._libcs = libcs
         self._compared: dict[tuple[StorePath, StorePath], Comparison] = {}
 
-    def run(self, roots: Iterable[tuple[StorePath, StorePath]]) -> None:
-        """Walk everything that hangs on `roots`."""
+    def run(self, roots: Iterable[tuple[StorePath, StorePath]], why: str) -> None:
+        """Walk everything that hangs on `roots`, which are given because of `why`."""
         queue: deque[Candidate] = deque()
 
         def see(candidate: Candidate) -> Evidence:
@@ -115,7 +117,7 @@ class Walk:
             return evidence
 
         for root, counterpart in sorted(set(roots)):
-            see(Candidate(root, self._role_of_root(counterpart), counterpart)).root = True
+            see(Candidate(root, self._role_of_root(counterpart), counterpart)).given = why
         while queue:
             candidate = queue.popleft()
             native = self._recipes.get(candidate.native)
