@@ -34,6 +34,8 @@ class Member:
 
 def _shown(name: bytes) -> str:
     text = name[:LONGEST_NAME].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
