@@ -228,7 +228,10 @@ def _explain(error: BaseException, kind: type | None) -> str:
 
 
 def _report(source: str, mistakes: list[str]) -> str:
-    lines = [mistake.replace("@ $.", "at ").replace("@ $", "at the top") for mistake in mistakes]
+    lines = []
+    for mistake in mistakes:
+        what, _, where = mistake.partition(" @ $")
+        lines.append(f"{_key(where.lstrip('.')) or 'top level'}: {what}")
     return "\n  ".join([f"{source}:", *lines])
 
 

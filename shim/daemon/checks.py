@@ -39,7 +39,7 @@ def emulation_lack(nix_system: str, systems: Systems) -> str | None:
             return None
     return (
         f"no emulator is registered for {nix_system}: install qemu-user-static and binfmt-support,"
-        f" or set boot.binfmt.emulatedSystems = [ \"{nix_system}\" ]"
+        f' or set boot.binfmt.emulatedSystems = [ "{nix_system}" ]'
     )
 
 

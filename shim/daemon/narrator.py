@@ -78,9 +78,7 @@ class Narrator:
         """Open the activity under which clients show and keep a build's log."""
         number = next(_numbers)
         fields: tuple[Field, ...] = (derivation, "", 1, 1)
-        await self._send(
-            StartActivity(number, Verbosity.INFO, ActivityType.BUILD, text, fields, 0)
-        )
+        await self._send(StartActivity(number, Verbosity.INFO, ActivityType.BUILD, text, fields, 0))
         try:
             yield BuildLog(self._send, number)
         finally:

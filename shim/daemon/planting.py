@@ -147,12 +147,11 @@ class Planter:
     ) -> None:
         """Make everything valid that the planted recipe and its grafts name."""
         written = {graft.path for graft in plan.grafts}
-        needed = {
-            drv for graft in plan.grafts for drv in graft.derivation.input_derivations
-        } | set(plan.prerequisites)
+        needed = {drv for graft in plan.grafts for drv in graft.derivation.input_derivations} | set(
+            plan.prerequisites
+        )
         wanted: list[DerivedPath] = [
-            Opaque(path)
-            for path in sorted(plan.native_inputs | plan.sources | (needed - written))
+            Opaque(path) for path in sorted(plan.native_inputs | plan.sources | (needed - written))
         ]
         wanted += [Built(drv, outs) for drv, outs in sorted(plan.prerequisites.items())]
         await build_log.line(
@@ -244,9 +243,7 @@ class Planter:
             )
         return result
 
-    async def _judge(
-        self, plan: Plan, platform: str, allowed: frozenset[StorePath]
-    ) -> Verdict:
+    async def _judge(self, plan: Plan, platform: str, allowed: frozenset[StorePath]) -> Verdict:
         store_dir = self._config.store_dir
         subject = Subject(
             name=plan.native.name.removesuffix(".drv"),
@@ -260,9 +257,7 @@ class Planter:
         )
         return await trio.to_thread.run_sync(judge, subject, Settings())
 
-    async def _import(
-        self, plot: Upstream, serving: Upstream, plan: Plan, grade: Grade
-    ) -> None:
+    async def _import(self, plot: Upstream, serving: Upstream, plan: Plan, grade: Grade) -> None:
         infos: dict[StorePath, PathInfo] = {}
         for path in plan.outputs.values():
             info = await plot.ask(QueryPathInfo(path))

@@ -59,8 +59,13 @@ async def ignore(_: LogMessage) -> None:
 class Upstream:
     """See the module.  Made by `Upstream.open`; closed by leaving that."""
 
-    def __init__(self, name: str, stream: trio.SocketStream, connection: ClientConnection,
-                 deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        name: str,
+        stream: trio.SocketStream,
+        connection: ClientConnection,
+        deadlines: Deadlines,
+    ) -> None:
         self.name = name
         self._stream = stream
         self._connection = connection

@@ -1,0 +1,304 @@
+"""One client's session: greet it, answer one operation after the other, end.
+
+Relayed operations go to a connection of this session to the serving store's nix-daemon; judged ones
+to `shim.daemon.builds`.  While an answer is under way the client is watched: when it leaves, the
+connections that work for it are closed, and nix-daemons end builds whose client is gone.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import trio
+
+from protocol.errors import ProtocolError
+from protocol.store.build_result import BuildResult
+from protocol.store.derived_path import ALL_OUTPUTS, Built, DerivedPath
+from protocol.store.modulo import HashModulo
+from protocol.store.path import StorePath
+from protocol.store.realisation import DrvOutput, Realisation
+from protocol.worker.connection import ServerConnection
+from protocol.worker.events import Asked, Greeted
+from protocol.worker.handshake import Trust
+from protocol.worker.messages import (
+    BuildDerivation,
+    BuildMode,
+    BuildPaths,
+    BuildPathsWithResults,
+    SetOptions,
+)
+from shim.config import Config
+from shim.daemon.builds import Builds, Context, Wanted
+from shim.daemon.client import Client, ClientGone
+from shim.daemon.narrator import Narrator
+from shim.daemon.relay import drain, relay
+from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
+from shim.equivalence.source import Derivations, UnreadableDerivation
+from shim.errors import ShimError
+from shim.session.routes import Route, Standing, route
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The other end of a session."""
+
+    name: str
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all sessions share."""
+
+    config: Config
+    serving: Path
+    """Socket of the serving store's nix-daemon."""
+    builds: Builds
+
+
+class Session:
+    """See the module."""
+
+    def __init__(
+        self, services: Services, stream: trio.SocketStream, who: Who, head: bytes
+    ) -> None:
+        """See the class.
+
+        Args:
+            services: what all sessions share.
+            stream: the connection; closed by whoever opened it.
+            who: the peer or operator at its other end.
+            head: bytes of the protocol that were received already.
+        """
+        self._services = services
+        self._config = services.config
+        self._who = who
+        self._connection = ServerConnection(self._config.store_dir)
+        self._connection.receive(head)
+        self._client = Client(stream, self._connection, self._config.deadlines)
+        self._narrator = Narrator(self._client.log)
+        self._upstream: Upstream | None = None
+        self._closing = AsyncExitStack()
+        self._options: SetOptions | None = None
+
+    async def run(self) -> None:
+        """Serve the client until it leaves.
+
+        Raises:
+            ClientGone: it left, or was silent for too long.
+            RemoteProtocolError: it broke the protocol; it has been told.
+        """
+        try:
+            if await self._greet():
+                while True:
+                    event = await self._client.event(self._config.deadlines.idle)
+                    assert isinstance(event, Asked), event
+                    await self._answer(event)
+        except ProtocolError as error:
+            await self._client.fail(str(error))
+            raise
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._closing.aclose()
+
+    async def _greet(self) -> bool:
+        greeted = await self._client.event(self._config.deadlines.handshake)
+        assert isinstance(greeted, Greeted), greeted
+        try:
+            upstream = await self._serving()
+        except (ShimError, DaemonLost, DaemonRefused) as error:
+            await self._client.send(self._connection.refuse(str(error)))
+            return False
+        trusted = self._who.standing is Standing.OPERATOR or self._config.trust_boards
+        await self._client.send(
+            self._connection.welcome(
+                upstream.daemon_version, Trust.TRUSTED if trusted else Trust.NOT_TRUSTED
+            )
+        )
+        log.info(
+            "client-opened", standing=self._who.standing.value, version=str(greeted.dialect.number)
+        )
+        return True
+
+    async def _serving(self) -> Upstream:
+        """This session's connection to the serving store's daemon, opened when first needed."""
+        if self._upstream is None:
+            self._upstream = await self._closing.enter_async_context(
+                Upstream.open(
+                    "serving nix-daemon",
+                    self._services.serving,
+                    self._config.store_dir,
+                    self._config.deadlines,
+                )
+            )
+            await self._upstream.ask(self._options or quiet_options())
+        return self._upstream
+
+    async def _answer(self, asked: Asked) -> None:
+        name = asked.operation.name
+        try:
+            match route(name, self._who.standing):
+                case Route.REFUSE:
+                    log.info("operation-refused", operation=name)
+                    await drain(self._client, asked, self._config.deadlines)
+                    await self._client.fail(f"{name} is not for boards; ask on the builder itself")
+                case Route.ABSORB:
+                    await self._client.send(self._connection.reply(None))
+                case Route.RELAY:
+                    await self._relay(asked)
+                case Route.JUDGE:
+                    await self._judge(asked)
+        except DaemonLost as lost:
+            await self._lose_upstream()
+            await self._client.fail(str(lost))
+        except ShimError as error:
+            await self._client.fail(str(error))
+
+    async def _lose_upstream(self) -> None:
+        await self._closing.aclose()
+        self._closing = AsyncExitStack()
+        self._upstream = None
+
+    async def _relay(self, asked: Asked) -> None:
+        if isinstance(asked.request, SetOptions):
+            self._options = asked.request
+        await relay(
+            asked,
+            self._client,
+            await self._serving(),
+            self._narrator.renumber(),
+            self._config.deadlines,
+        )
+
+    async def _judge(self, asked: Asked) -> None:
+        builds = self._services.builds
+        match asked.request:
+            case BuildDerivation(path=path, derivation=derivation, mode=BuildMode.NORMAL) if (
+                builds.judges(derivation)
+            ):
+                wanted = Wanted(path, derivation, derivation.output_paths())
+                result = await self._while_listening(lambda: self._make(wanted))
+                await self._client.send(self._connection.reply(result))
+            case BuildPaths(paths=paths, mode=BuildMode.NORMAL):
+                await self._judge_paths(asked, paths)
+            case BuildPathsWithResults(paths=paths, mode=BuildMode.NORMAL):
+                await self._judge_paths(asked, paths)
+            case _:
+                await self._relay(asked)
+
+    async def _judge_paths(self, asked: Asked, paths: Sequence[DerivedPath]) -> None:
+        """Answer a request for several paths, of which some may be ours to make."""
+        graph = self._graph()
+        ours = {path: found for path in paths if (found := self._wanted(path, graph)) is not None}
+        if not ours:
+            await self._relay(asked)
+            return
+        rest = tuple(path for path in paths if path not in ours)
+        try:
+            results = await self._while_listening(lambda: self._make_all(ours, rest, graph))
+        except DaemonRefused as refused:
+            await self._client.send(self._connection.fail(refused.error))
+            return
+        if isinstance(asked.request, BuildPathsWithResults):
+            answer = tuple((path, results[path]) for path in paths if path in results)
+            await self._client.send(self._connection.reply(answer))
+            return
+        failed = [each.error_message for each in results.values() if not each.is_success]
+        if failed:
+            await self._client.fail("\n".join(failed))
+        else:
+            await self._client.send(self._connection.reply(None))
+
+    async def _make_all(
+        self, ours: dict[DerivedPath, Wanted], rest: tuple[DerivedPath, ...], graph: Derivations
+    ) -> dict[DerivedPath, BuildResult]:
+        serving = await self._serving()
+        context = Context(self._who.name, serving, self._narrator, graph)
+        results: dict[DerivedPath, BuildResult] = {}
+        for path, wanted in ours.items():
+            result = await self._services.builds.make(wanted, context)
+            results[path] = self._with_outputs(result, wanted, graph)
+        if rest:
+            results |= dict(
+                await serving.ask(
+                    BuildPathsWithResults(rest, BuildMode.NORMAL),
+                    listen=self._narrator.renumber(),
+                    builds=True,
+                )
+            )
+        return results
+
+    async def _make(self, wanted: Wanted) -> BuildResult:
+        context = Context(self._who.name, await self._serving(), self._narrator, self._graph())
+        return await self._services.builds.make(wanted, context)
+
+    def _graph(self) -> Derivations:
+        return Derivations.open(self._config.serving.root, self._config.store_dir)
+
+    def _wanted(self, path: DerivedPath, graph: Derivations) -> Wanted | None:
+        """The foreign derivation that `path` asks for, if it is one."""
+        if not isinstance(path, Built) or not isinstance(path.derivation, StorePath):
+            return None
+        try:
+            derivation = graph[path.derivation]
+        except UnreadableDerivation:
+            return None  # the nix-daemon says what it thinks of it
+        if not self._services.builds.judges(derivation):
+            return None
+        known = derivation.output_paths()
+        names = known if path.outputs == ALL_OUTPUTS else path.outputs
+        if not set(names) <= set(known):
+            return None
+        return Wanted(path.derivation, derivation, {name: known[name] for name in names})
+
+    def _with_outputs(self, result: BuildResult, wanted: Wanted, graph: Derivations) -> BuildResult:
+        """Say which outputs a success made, by the names that old and new clients understand."""
+        if not result.is_success or result.built_outputs:
+            return result
+        modulo = HashModulo(graph.__getitem__, self._config.store_dir).of(wanted.path)
+        return replace(
+            result,
+            built_outputs={
+                name: Realisation(DrvOutput.of(modulo, name), path)
+                for name, path in wanted.outputs.items()
+            },
+        )
+
+    async def _while_listening(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` as long as the client is there.
+
+        Raises:
+            ClientGone, RemoteProtocolError: the client left, or broke the protocol, meanwhile.
+        """
+        done: list[T] = []
+        ended: list[Exception] = []
+
+        async def watch(scope: trio.CancelScope) -> None:
+            try:
+                await self._client.hang_up()
+            except (ClientGone, ProtocolError) as error:
+                ended.append(error)
+                scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            try:
+                done.append(await work())
+            except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
+                ended.append(error)
+            nursery.cancel_scope.cancel()
+        if ended:
+            raise ended[0]
+        return done[0]
+
+
+def quiet_options() -> SetOptions:
+    """Settings of a connection that speaks for a board: no build leaves this machine again."""
+    return SetOptions.plain(use_substitutes=True, overrides={"builders": ""})

@@ -1,0 +1,46 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from protocol.store.path import StorePath
+from shim.daemon.state import BuildRecord, State
+from shim.errors import ShimError
+
+DRV = StorePath("/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-pigz-2.8.drv")
+
+
+def test_a_failure_belongs_to_its_knowledge(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    state.remember_failure(DRV, "table 1", "ran a foreign program")
+    assert state.failure(DRV, "table 1") == "ran a foreign program"
+    assert state.failure(DRV, "table 2") is None
+    state.remember_failure(DRV, "table 2", "leaks")
+    assert state.failure(DRV, "table 1") is None
+
+
+def test_memory_outlives_the_daemon(tmp_path: Path) -> None:
+    first = State(tmp_path / "state.sqlite")
+    first.remember_failure(DRV, "k", "why")
+    record = BuildRecord(DRV, "board", "cross", "ok", 1.5, 2.5, ({"rule": "elf.machine"},))
+    first.record(record)
+    first.close()
+    second = State(tmp_path / "state.sqlite")
+    assert second.failure(DRV, "k") == "why"
+    assert second.builds(DRV) == [record]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"no database at all, and longer than a header would be" * 40)
+    with pytest.raises(ShimError, match="state.sqlite"):
+        State(path)
+
+
+def test_the_state_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(ShimError, match="schema 99"):
+        State(path)

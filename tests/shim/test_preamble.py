@@ -1,0 +1,33 @@
+import pytest
+from hypothesis import given
+from hypothesis.strategies import binary
+
+from shim.preamble import HEADER, LIMIT, MAGIC, BadPreamble, Preamble, body_length
+
+
+def test_what_is_rendered_is_read_back() -> None:
+    data = Preamble("riscv-board.1").render()
+    size = body_length(data[: HEADER.size])
+    assert data.startswith(MAGIC)
+    assert Preamble.parse(data[HEADER.size :]) == Preamble("riscv-board.1")
+    assert len(data) == HEADER.size + size
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "x" * 65, "a/b", "é"])
+def test_names_that_could_confuse_are_refused(name: str) -> None:
+    with pytest.raises(BadPreamble, match="bad peer name"):
+        Preamble(name)
+
+
+def test_an_announced_flood_is_refused() -> None:
+    with pytest.raises(BadPreamble, match="at most"):
+        body_length(HEADER.pack(MAGIC, LIMIT + 1))
+
+
+@given(binary(max_size=64))
+def test_junk_is_refused_or_a_preamble(junk: bytes) -> None:
+    try:
+        Preamble.parse(junk)
+    except BadPreamble:
+        return
+    assert b"peer" in junk
