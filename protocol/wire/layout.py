@@ -86,19 +86,14 @@ def layout(kind: type[T], **fields: On) -> Codec[T]:
 
 
 def _codec(kind: type[T], fields: Mapping[str, On]) -> Codec[T]:
-    # What the gates came to, per dialect; the latest one is found without hashing it.
     known: dict[Dialect, tuple[tuple[str, Codec[Any]], ...]] = {}
-    latest: list[Any] = [None, ()]
 
     def present(dialect: Dialect) -> tuple[tuple[str, Codec[Any]], ...]:
-        if latest[0] is dialect:
-            found: tuple[tuple[str, Codec[Any]], ...] = latest[1]
-            return found
-        found = tuple(
-            (name, place.codec) for name, place in fields.items() if place.present(dialect)
-        )
-        latest[:] = dialect, found
-        return found
+        placed = known.get(dialect)
+        if placed is None:
+            placed = tuple((name, on.codec) for name, on in fields.items() if on.present(dialect))
+            known[dialect] = placed
+        return placed
 
     def get(source: Source, dialect: Dialect) -> T:
         placed = present(dialect)
