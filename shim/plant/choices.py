@@ -1,6 +1,7 @@
 """A recipe with every use decided: what stands in each place, and the texts that follow from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from protocol.store.derivation import Recipe
@@ -52,7 +53,7 @@ def apply(
     graph: CrossGraph,
     at: StorePath,
     choices: Iterable[Choice],
-    chooser: Chooser,
+    decide: Callable[[Use], Choice],
     *,
     own: Mapping[StorePath, StorePath],
     native: Recipe | None = None,
@@ -63,7 +64,7 @@ def apply(
         graph: the cross graph.
         at: the `.drv` to rewrite.
         choices: one for each of its uses.
-        chooser: for paths that only a guarding list names.
+        decide: what takes the place of a use, for paths that only a guarding list names.
         own: new paths of its own outputs.
         native: the recipe whose guarding lists hold for the result; None for a graft.
     """
@@ -82,7 +83,7 @@ def apply(
 
     known = by_digest((*own, *(path for _, path in places)))
     rewritten = rewrite(original, known, graph.derivations.store_dir, put)
-    guards = _only_guarded(graph, at, chooser, renamed)
+    guards = _only_guarded(graph, at, decide, renamed)
 
     def names(word: str) -> list[str]:
         return [*renamed.get(word, ()), *guards.get(word, ())] or [word]
@@ -113,9 +114,12 @@ def _inner_folder(graph: CrossGraph, use: Use) -> str:
 
 
 def _only_guarded(
-    graph: CrossGraph, at: StorePath, chooser: Chooser, renamed: Mapping[str, object]
+    graph: CrossGraph,
+    at: StorePath,
+    decide: Callable[[Use], Choice],
+    renamed: Mapping[str, object],
 ) -> dict[str, tuple[str, ...]]:
-    """New names of host outputs that guarding lists name and nothing uses."""
+    """Old and new names of outputs that guarding lists name and nothing uses."""
     recipe = graph.recipe(at)
     text = " ".join(recipe.variable(variable) for variable in CHECKS)
     found: dict[str, tuple[str, ...]] = {}
@@ -123,10 +127,13 @@ def _only_guarded(
         return found
     for maker, wanted in recipe.derivation.input_derivations.items():
         paths = graph.recipe(maker).outputs
-        for path in (paths[output] for output in sorted(wanted.outputs & paths.keys())):
-            guarded = path in text and path not in renamed
-            if guarded and graph.fate(Slot.TEXT, maker, path) is Fate.REPLACE:
-                found[path] = (choose(chooser, at, CHECKS[0], path)[0], path)
+        for output in sorted(wanted.outputs & paths.keys()):
+            path = paths[output]
+            if path in text and path not in renamed:
+                use = Use(CHECKS[0], path, maker, output, graph.fate(Slot.TEXT, maker, path))
+                # A list may name what nothing needs: then it has no other name.
+                with suppress(Refused):
+                    found[path] = tuple(dict.fromkeys((decide(use).path, path)))
     return found
 
 

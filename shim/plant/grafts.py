@@ -113,7 +113,9 @@ class Grafter:
             for choice in choices
             if choice.use.fate is Fate.GRAFT
         }
-        rewritten = apply(self._graph, path, choices, chooser, own={})
+        rewritten = apply(
+            self._graph, path, choices, lambda use: self.choice(path, use, chooser, depth), own={}
+        )
         inputs: dict[StorePath, set[str]] = {}
         sources = set(original.input_sources)
         for choice in choices:

@@ -62,7 +62,7 @@ class Planting:
             self.graph,
             self.cross.path,
             self.choices,
-            self.chooser,
+            lambda use: self.grafter.choice(self.cross.path, use, self.chooser),
             own=self.own,
             native=self.native.derivation,
         )

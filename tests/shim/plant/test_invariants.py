@@ -9,7 +9,7 @@ from protocol.store.derivation import Derivation
 from protocol.store.modulo import HashModulo, check_outputs, derivation_path
 from protocol.store.path import StorePath
 from shim.equivalence.pairing import pair
-from shim.plant.plan import Decline, Kind, Plan
+from shim.plant.plan import Decline, Plan
 from shim.plant.planner import Planner
 from tests.shim.plant.corpus import Corpus, corpus, roots
 
@@ -266,15 +266,9 @@ def test_declined_ones_say_why(known: Corpus) -> None:
 
 
 def test_a_table_of_one_root_plans_that_root(known: Corpus) -> None:
-    declined: dict[str, tuple[Kind, ...]] = {}
     for native, cross in roots(known.truth):
         if not known.derivations[native].is_fixed:
             table = pair(known.derivations, [(native, cross)])
-            match Planner(table, known.derivations).plan(native):
-                case Plan(outputs=outputs):
-                    assert outputs == known.derivations[native].output_paths()
-                case Decline(refusals):
-                    declined[native.name] = tuple(each.kind for each in refusals)
-    # Cross perl names the target's coreutils in a script, native perl finds them on its path:
-    # nothing in perl's own graphs says which native coreutils that is.
-    assert declined == {"perl-5.38.2.drv": (Kind.NO_COUNTERPART,)}
+            result = Planner(table, known.derivations).plan(native)
+            assert isinstance(result, Plan), result
+            assert result.outputs == known.derivations[native].output_paths()
