@@ -179,9 +179,7 @@ class Sets:
             side.make(pname, outputs=outputs, **texts)
 
     def tool(self, pname: str, **env: str) -> None:
-        """A build tool: made for the board natively, and for the build machine beside the cross
-        set.
-        """
+        """A build tool: for the board natively, for the build machine beside the cross set."""
         for side in (self.native, self.tools):
             texts = {name: self.fill(text, side, side) for name, text in env.items()}
             side.make(pname, **{"src": self.world.fixed(f"{pname}.tar.gz"), **texts})
