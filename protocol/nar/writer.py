@@ -3,6 +3,7 @@
 The events come in the order of `protocol.nar.events`; anything else is a mistake of ours.
 """
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from protocol.errors import LocalProtocolError
@@ -74,6 +75,14 @@ class NarWriter:
                 return head + SYMLINK + token(target) + self._close_node()
             case _:
                 assert_never(event)
+
+    def write_all(self, events: Iterable[Event]) -> bytes:
+        """The bytes of several events, as one text.
+
+        Raises:
+            LocalProtocolError: as `write`.
+        """
+        return b"".join([self.write(event) for event in events])
 
     def _open_node(self, event: Event) -> bytes:
         if not self._wants_node or self.finished:

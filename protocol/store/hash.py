@@ -12,7 +12,6 @@ apart.  Checked against Nix's `Hash::parseAny`, `Hash::to_string`, `compressHash
 """
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -154,8 +153,8 @@ def _digest(text: str, algorithm: HashAlgorithm, whole: str) -> bytes:
             digest = base64.b64decode(text, validate=True)
             if base64.b64encode(digest).decode("ascii") == text:
                 return digest
-    except (binascii.Error, ValueError):
-        pass  # not ASCII, or not base 64: the message below says it all
+    except (RemoteProtocolError, ValueError):
+        pass  # not the characters of that base: the message below says it all
     raise BadHash(f"not a {algorithm} hash: `{whole}`")
 
 
