@@ -76,10 +76,10 @@ def scan(root: Path) -> Iterator[Event]:
             if len(levels) > 1:
                 yield Entry(name)
             where.append(name)
+            if len(levels) > MAX_DEPTH:
+                raise _refused(root, where, f"lies more than {MAX_DEPTH - 1} levels deep")
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISDIR(found.st_mode):
-                if len(levels) >= MAX_DEPTH:
-                    raise _refused(root, where, f"lies more than {MAX_DEPTH - 1} levels deep")
                 yield Directory()
                 opened = os.open(name, _DIRECTORY, dir_fd=directory)
                 levels.append((opened, iter(())))
