@@ -41,6 +41,11 @@ def inside(item: Item, budget: Budget) -> Iterator[Item]:
         yield inner
 
 
+def is_container(item: Item) -> bool:
+    """Whether `item` is of a format that the table knows, ELF included."""
+    return _opener(item) is not None
+
+
 def _item(outer: Item, blob: Blob, name: str, *, fresh: bool) -> Item:
     path = f"{outer.path}!{name}"
     return Item(outer.entry, blob, path, outer.depth + 1, executable=False, fresh=fresh)

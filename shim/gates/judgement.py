@@ -5,7 +5,7 @@ is not proved fit.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from shim.gates.blob import Blob
@@ -17,6 +17,7 @@ from shim.gates.leaks import Leaks
 from shim.gates.loading import Loading
 from shim.gates.outputs import Outputs
 from shim.gates.references import References
+from shim.gates.repair import Change
 from shim.gates.scripts import Scripts
 from shim.gates.settings import Settings
 from shim.gates.shape import Shape
@@ -40,13 +41,23 @@ _DEFAULTS: Final = Settings()
 
 
 def judge(
-    subject: Subject, settings: Settings = _DEFAULTS, *, gates: tuple[type[Gate], ...] = GATES
+    subject: Subject,
+    settings: Settings = _DEFAULTS,
+    *,
+    gates: tuple[type[Gate], ...] = GATES,
+    changes: Iterable[Change] = (),
 ) -> Verdict:
     """Look at a planted result and say whether it may be imported.
 
     Blocking and processor-bound: call it from a thread or process of its own.
+
+    Args:
+        subject: the result.
+        settings: how strict to be.
+        gates: what to look with.
+        changes: what `shim.gates.repair` changed in this result; each is a finding.
     """
-    return _Judgement(subject, settings, gates).run()
+    return _Judgement(subject, settings, gates).run(changes)
 
 
 class _Judgement:
@@ -59,7 +70,9 @@ class _Judgement:
         self._entry_gates = [gate for gate in self._gates if _has(gate, "entry")]
         self._content_gates = [gate for gate in self._gates if _has(gate, "content")]
 
-    def run(self) -> Verdict:
+    def run(self, changes: Iterable[Change]) -> Verdict:
+        for change in changes:
+            self._report.add(change.rule, change.path, change.message, offset=change.offset)
         for gate in self._gates:
             self._guard(gate.name, "", gate.begin)
         for output in self._subject.outputs:
