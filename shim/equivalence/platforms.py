@@ -58,7 +58,7 @@ class Platforms:
         names = "|".join(re.escape(triple) for triple in sorted(self.triples, key=_longest_first))
         self._prefix = re.compile(rf"(?:{names})-(?=.)") if names else None
         self._infix = re.compile(rf"-(?:{names})(?![A-Za-z0-9])") if names else None
-        self._anywhere = re.compile(rf"-?(?:{names})-?") if names else None
+        self._anywhere = re.compile(rf"(?:{names})-|-?(?:{names})") if names else None
         self._plain: dict[str, str] = {}
 
     def machine(self, path: StorePath) -> Machine:
