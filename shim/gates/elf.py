@@ -6,6 +6,7 @@ Static archives' members come one by one.  Whether a program finds its libraries
 
 from typing import ClassVar, Final
 
+from shim.gates.armattributes import TAG_CPU_ARCH, TAG_FP_NUMBER_MODEL, TAG_VFP_ARGS
 from shim.gates.elffile import ET_DYN, ET_EXEC, PT_LOAD, Elf, ElfError
 from shim.gates.gate import Gate, Item
 from shim.systems import FloatAbi
@@ -33,13 +34,8 @@ MACHINES: Final = {
 ELSEWHERE: Final = {190: "CUDA", 224: "AMD GPU", 247: "BPF"}
 """`e_machine` of code that no processor of any platform runs: programs load it into something."""
 
-TAG_CPU_ARCH: Final = 6
-TAG_FP_NUMBER_MODEL: Final = 23
-TAG_VFP_ARGS: Final = 28
-
 VFP_ARGS: Final = {0: FloatAbi.SOFT, 1: FloatAbi.HARD}
 """`Tag_ABI_VFP_args` -> calling convention; 2 is the tool's own, 3 fits both."""
-_VFP_FITS_BOTH: Final = 3
 
 EF_ARM_SOFT: Final = 0x200
 EF_ARM_HARD: Final = 0x400

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
+from shim.gates.armattributes import AttributesError, file_attributes
 from shim.gates.blob import Blob
 
 MAGIC: Final = b"\x7fELF"
@@ -274,7 +275,10 @@ class Elf:
         for part in self.sections:
             if part.type == SHT_ARM_ATTRIBUTES:
                 data = self._blob.read(part.offset, min(part.size, LONGEST_STRING))
-                return _attributes(data, self.endianness)
+                try:
+                    return file_attributes(data, self.endianness)
+                except AttributesError as error:
+                    raise ElfError(str(error)) from error
         return None
 
     def compressed_sections(self) -> Iterator[tuple[str, int, int, int, int]]:
@@ -384,62 +388,3 @@ class Elf:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
-
-
-_STRING_TAGS: Final = frozenset({4, 5, 67})
-_COMPATIBILITY: Final = 32
-
-
-def _attributes(data: bytes, endianness: Literal["little", "big"]) -> dict[int, int]:
-    """`Tag_File` attributes with numeric values from the `aeabi` part of an attributes section."""
-    if data[:1] != b"A":
-        raise ElfError("build attributes of an unknown format")
-    found: dict[int, int] = {}
-    place = 1
-    while place + 4 <= len(data):
-        length = int.from_bytes(data[place : place + 4], endianness)
-        if length < 4 or place + length > len(data):
-            raise ElfError("build attributes are cut off")
-        vendor, _, body = data[place + 4 : place + length].partition(b"\0")
-        place += length
-        if vendor == b"aeabi":
-            found.update(_file_attributes(body, endianness))
-    return found
-
-
-def _file_attributes(body: bytes, endianness: Literal["little", "big"]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    while len(body) >= 5:
-        scope, length = body[0], int.from_bytes(body[1:5], endianness)
-        if length < 5 or length > len(body):
-            raise ElfError("build attributes are cut off")
-        if scope == 1:
-            found.update(_pairs(body[5:length]))
-        body = body[length:]
-    return found
-
-
-def _pairs(data: bytes) -> Iterator[tuple[int, int]]:
-    place = 0
-    while place < len(data):
-        tag, place = _uleb(data, place)
-        if tag in _STRING_TAGS or (tag > _COMPATIBILITY and tag % 2):
-            place = data.find(b"\0", place) + 1 or len(data)
-            continue
-        value, place = _uleb(data, place)
-        if tag == _COMPATIBILITY:
-            place = data.find(b"\0", place) + 1 or len(data)
-        yield tag, value
-
-
-def _uleb(data: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if place >= len(data) or shift > 63:
-            raise ElfError("build attributes are cut off")
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
