@@ -12,7 +12,7 @@
 | `realisation_json` | text: JSON, see `protocol.store.realisation` |
 | `realisation_by_path` | `.drv` path, output name, `unkeyed_realisation` |
 | `unkeyed_realisation` | path, list of signatures |
-| `basic_derivation` | outputs (name, path, hash algorithm, hash), input sources, platform, builder, args, env |
+| `basic_derivation` | outputs (name, path, algorithm, hash), sources, system, builder, args, env |
 | `built_outputs_json` | map of `sha256:<hash modulo>!<output>` to `realisation_json` |
 | `built_outputs` | map of output name to `unkeyed_realisation` |
 

@@ -132,6 +132,16 @@ def obsolete(value: int = 0) -> Codec[None]:
     return via(u64, lambda _, __: None, lambda _, __: value)
 
 
+def literal(inner: Codec[T], value: T) -> Codec[None]:
+    """Always `value`; anything else is refused."""
+
+    def check(found: T, _: Dialect) -> None:
+        if found != value:
+            raise RemoteProtocolError(f"expected `{value}`, found `{found}`")
+
+    return via(inner, check, lambda _, __: value)
+
+
 def blob(limit: int = MAX_TEXT) -> Codec[bytes]:
     """Length, bytes, zeroes up to the next multiple of eight."""
 
@@ -284,6 +294,16 @@ def sequence(first: Codec[T], second: Codec[U]) -> Codec[tuple[T, U]]:
         return first.put(value[0], dialect) + second.put(value[1], dialect)
 
     return Codec(get, put)
+
+
+def followed_by(codec: Codec[T], rest: Codec[None]) -> Codec[T]:
+    """A value, and behind it bytes that mean nothing any more."""
+    return via(sequence(codec, rest), lambda pair, _: pair[0], lambda value, _: (value, None))
+
+
+def preceded_by(first: Codec[None], codec: Codec[T]) -> Codec[T]:
+    """Bytes that mean nothing any more, and behind them a value."""
+    return via(sequence(first, codec), lambda pair, _: pair[1], lambda value, _: (None, value))
 
 
 def tagged(

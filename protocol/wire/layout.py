@@ -66,11 +66,12 @@ def wire(
     needs: str | None = None,
     unless: str | None = None,
     default: Any = dataclasses.MISSING,
+    default_factory: Any = dataclasses.MISSING,
 ) -> Any:
     """Declare a field of a message; see `On`."""
     placed = On(codec, since, until, needs, unless)
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata={_KEY: placed})
+    if default_factory is not dataclasses.MISSING:
+        return dataclasses.field(metadata={_KEY: placed}, default_factory=default_factory)
     return dataclasses.field(metadata={_KEY: placed}, default=default)
 
 

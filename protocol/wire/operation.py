@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar, dataclass_transform
 
 from protocol.errors import UnknownOperation
 from protocol.version import Dialect, Number
-from protocol.wire.codec import Codec, via
+from protocol.wire.codec import Codec
 from protocol.wire.layout import On, record, wire
 
 R_co = TypeVar("R_co", covariant=True)
@@ -78,7 +78,7 @@ def operation(
     since: Number | None = None,
     until: Number | None = None,
     needs: str | None = None,
-    adapt: Callable[[Any, Dialect], Any] | None = None,
+    mend: Callable[[Codec[Any]], Codec[Any]] | None = None,
 ) -> Callable[[type[Q]], type[Q]]:
     """Declare a request's row.
 
@@ -90,14 +90,14 @@ def operation(
         since: the first version that has it, where that is later than the oldest one spoken.
         until: the last version that has it.
         needs: a feature it exists with only.
-        adapt: mends a request whose older layouts leave something to be concluded.
+        mend: wraps the layout where an older one leaves something to be concluded or refused.
     """
 
     def declare(cls: type[Q]) -> type[Q]:
         kind = dataclass(frozen=True, slots=True)(cls)
         layout = record(kind)
-        if adapt is not None:
-            layout = via(layout, adapt, lambda value, _: value)
+        if mend is not None:
+            layout = mend(layout)
         gate = On(layout, since, until, needs)
         kind.operation = Operation(code, cls.__name__, kind, layout, reply, body, reply_body, gate)
         return kind
