@@ -60,7 +60,7 @@ def _version(recipe: Recipe) -> str:
 
 
 def _source(recipe: Recipe) -> str:
-    return " ".join(sorted(recipe.variable("src").split()))
+    return " ".join(sorted(f"{recipe.variable('src')} {recipe.variable('srcs')}".split()))
 
 
 def _configured(recipe: Recipe) -> str:
