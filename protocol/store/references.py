@@ -28,6 +28,10 @@ _BLOCK: Final = 1 << 16
 _LONG_RUN: Final = 96
 """Characters from which on a run is looked up by pieces; below, setting that up costs more."""
 
+_PATIENCE: Final = 1 << 20
+"""Characters of long runs that are looked up place by place before the pieces are made, which takes
+as long for some thousand digests."""
+
 _SPACING: Final = 24
 """Any 32 bytes in a row hold eight that begin at a multiple of this."""
 
@@ -73,6 +77,7 @@ class ReferenceScanner:
             if not _is_digest(encoded):
                 raise BadStorePath(f"no digest of {DIGEST_LENGTH} base-32 characters: `{digest}`")
             self._digests[encoded] = digest
+        self._long = 0
         self._pieces: dict[int, list[int]] = {}
 
     def feed(self, data: bytes) -> None:
@@ -82,16 +87,20 @@ class ReferenceScanner:
             block = self._tail + piece if self._tail else piece
             base = self.offset - len(self._tail)
             for begin, end in _runs(block):
-                if end - begin < _LONG_RUN:
-                    places: Iterable[int] = range(begin, end - _TAIL)
-                else:
-                    places = self._likely(block, begin, end)
-                for place in places:
+                for place in self._places(block, begin, end):
                     digest = self._digests.get(block[place : place + DIGEST_LENGTH])
                     if digest is not None:
                         self._mention(digest, base + place)
             self._tail = block[-_TAIL:]
             self.offset += len(piece)
+
+    def _places(self, block: bytes, begin: int, end: int) -> Iterable[int]:
+        """Where in a run a digest has to be looked for."""
+        if end - begin >= _LONG_RUN:
+            self._long += end - begin
+            if self._long > _PATIENCE:
+                return self._likely(block, begin, end)
+        return range(begin, end - _TAIL)
 
     def _mention(self, digest: str, offset: int) -> None:
         mentions = self.found.get(digest)

@@ -107,9 +107,9 @@ def bench_references() -> None:
         "libraries": gather(Path("/usr/lib").rglob("*.so*")),
         "Python sources": gather(Path("/usr/lib").rglob("*.py")),
         "random bytes": os.urandom(SAMPLE),
-        "hex digits": os.urandom(SAMPLE // 16).hex().encode(),
-        "nothing but base 32": "".join(digits.choices(ALPHABET, k=SAMPLE // 16)).encode(),
-        "nothing but mentions": candidates[0].encode() * (SAMPLE // 32 // 16),
+        "hex digits": os.urandom(SAMPLE // 8).hex().encode(),
+        "nothing but base 32": "".join(digits.choices(ALPHABET, k=SAMPLE // 4)).encode(),
+        "nothing but mentions": candidates[0].encode() * (SAMPLE // 32 // 4),
     }
     for name, data in streams.items():
         pieces = [data[at : at + (1 << 16)] for at in range(0, len(data), 1 << 16)]

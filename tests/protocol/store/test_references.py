@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.store.base32 import ALPHABET
@@ -34,6 +34,12 @@ def cut(data: bytes, step: int) -> list[bytes]:
     return [data[at : at + step] for at in range(0, len(data), step)]
 
 
+@pytest.fixture(params=[0, 1 << 20], ids=["by pieces", "place by place"])
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of looking into long runs."""
+    monkeypatch.setattr("protocol.store.references._PATIENCE", request.param)
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[bytes, list[str]]:
     """Some digests, and bytes with whole and broken ones among junk and other base 32."""
@@ -57,6 +63,8 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[str]]:
     return b"".join(draw(st.lists(piece, max_size=12))), digests
 
 
+@pytest.mark.usefixtures("patience")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.integers(1, 200))
 def test_all_places_are_found_however_the_stream_is_cut(
     stream: tuple[bytes, list[str]], step: int
@@ -80,6 +88,7 @@ def test_blocks_of_the_scanner_leave_no_seam() -> None:
         assert scan([data], [FOO]) == {FOO: [place]}
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("place", [0, 1, 7, 8, 23, 24, 25, 5000, 65_500, 65_535, 65_536, 99_968])
 def test_long_runs_of_base_32_hide_nothing(place: int) -> None:
     noise = (BAR[::-1].encode() * 4000)[:100_000]
