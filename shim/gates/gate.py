@@ -96,7 +96,7 @@ class Report:
                 findings.append(
                     Finding(rule, severity, "", None, f"{more} more like it", RULES[rule].advice)
                 )
-        findings.sort(key=lambda found: (-found.severity, found.path, found.rule))
+        findings.sort(key=lambda found: (-found.severity, not found.path, found.path, found.rule))
         accepted = all(found.severity < Severity.ERROR for found in findings)
         return Verdict(accepted, tuple(findings), self.files, self.examined)
 

@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -136,3 +137,9 @@ def test_too_many_entries_reject(planted: Planted) -> None:
     verdict = planted.judge(settings)
     assert rules(verdict) == ["contents.limit"]
     assert not verdict.accepted
+
+
+def test_the_documentation_has_every_rule_with_its_weight() -> None:
+    text = (Path(__file__).parents[3] / "docs/gates.md").read_text()
+    for rule, known in RULES.items():
+        assert f"| `{rule}` | {known.severity.name.lower()} | {known.title} |" in text
