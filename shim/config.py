@@ -105,8 +105,11 @@ class Config:
     """Systems whose builds we judge; builds for other systems are relayed untouched."""
     tables: tuple[Path, ...] = ()
     """Equivalence tables, the first that knows a derivation wins."""
-    key_file: Path | None = None
-    """Secret key (of `nix-shim keys`) that signs planted outputs."""
+    key_directory: Path | None = None
+    """Keys that sign planted outputs, one per grade (`nix-shim keys`); by default `keys` in the
+    state directory, made at the first start."""
+    key_name: str = "nix-shim"
+    """How keys made at the first start are called; name the host, so that boards can tell."""
     trust_boards: bool = False
     """Answer the handshake with `trusted`: clients then send flat derivations, without graphs."""
     operators: tuple[int, ...] = (0,)

@@ -17,6 +17,7 @@ EVENTS: Final = {
     "client-opened": "A client finished its handshake.",
     "client-refused": "A connection was turned away before its handshake.",
     "gate-finding": "A gate found something in a planted output.",
+    "key-made": "A signing key was made; boards that check signatures want its public part.",
     "nix-daemon-died": "A nix-daemon of ours ended by itself and is started anew.",
     "nix-daemon-said": "A line of a nix-daemon's own output.",
     "operation-refused": "A peer asked for what peers may not do.",

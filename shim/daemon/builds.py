@@ -31,7 +31,7 @@ from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.planting import Planter, PlantFailed
 from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import Tables
-from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
+from shim.daemon.upstream import DaemonRefused, Upstream
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.plan.decision import Cross, Decision, Plain, Step, Strategy
 from shim.plan.planner import Facts, decide
@@ -388,7 +388,7 @@ class Builds:
 
 
 def direct_inputs(derivation: Recipe, graph: Derivations) -> set[StorePath]:
-    """The paths that a recipe's builder is given: sources, and the outputs it asks of its inputs."""
+    """What a recipe's builder is given: sources, and the outputs it asks of its inputs."""
     paths = set(derivation.input_sources)
     if isinstance(derivation, Derivation):
         for drv, chosen in derivation.input_derivations.items():

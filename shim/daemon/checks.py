@@ -1,4 +1,4 @@
-"""What this machine must offer, looked at before the socket opens; each lack is named with its fix."""
+"""What this machine must offer, looked at before the socket opens; each lack has its remedy."""
 
 import os
 import platform

@@ -1,12 +1,18 @@
 """A connection of a client, as its daemon: events in, answers out, each with a deadline."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import trio
 
+from protocol.errors import ProtocolError
 from protocol.worker.connection import ServerConnection
 from protocol.worker.events import PeerClosed, ServerEvent
-from protocol.worker.stderr import LogMessage
+from protocol.worker.stderr import LogMessage, NixError
 from shim.config import Deadlines
 from shim.daemon.upstream import CHUNK
+
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -14,7 +20,7 @@ class ClientGone(Exception):
 
 
 class Client:
-    """Owns neither the stream nor the session: `server` opens and closes the one, `session` is the other."""
+    """One client.  The stream is opened and closed by `shim.daemon.server`."""
 
     def __init__(
         self, stream: trio.SocketStream, connection: ServerConnection, deadlines: Deadlines
@@ -87,4 +93,31 @@ class Client:
 
     async def fail(self, text: str) -> None:
         """Answer the current request with an error."""
-        await self.send(self.connection.fail_with(text))
+        await self.send(self.connection.fail(NixError(text)))
+
+    async def while_listening(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` as long as the client is there.
+
+        Raises:
+            ClientGone, RemoteProtocolError: the client left, or broke the protocol, meanwhile.
+        """
+        done: list[T] = []
+        ended: list[Exception] = []
+
+        async def watch(scope: trio.CancelScope) -> None:
+            try:
+                await self.hang_up()
+            except (ClientGone, ProtocolError) as error:
+                ended.append(error)
+                scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            try:
+                done.append(await work())
+            except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
+                ended.append(error)
+            nursery.cancel_scope.cancel()
+        if ended:
+            raise ended[0]
+        return done[0]

@@ -1,9 +1,9 @@
 """What one client hears about its builds: activities, build logs, and the shim's own sentences.
 
 Activity ids are given by each daemon for itself, so those of several daemons that end up on one
-client's connection are numbered anew here (spec section 3).  Two ways of saying something exist: a
-line of the build's log (shown with `-L`, kept for `nix log`) and a sentence that every client shows at
-once (`STDERR_NEXT`).
+client's connection are numbered anew here.  Two ways of saying something exist: a line of the
+build's log (shown with `-L`, kept for `nix log`), and a sentence that every client shows at once
+(`STDERR_NEXT`).
 """
 
 import itertools

@@ -7,6 +7,7 @@ leaves nothing that anyone can fetch.
 
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,6 @@ from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.derived_path import Built, DerivedPath, Opaque
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
-from protocol.store.signing import SecretKey
 from protocol.worker import multiple
 from protocol.worker.messages import (
     AddMultipleToStore,
@@ -28,7 +28,6 @@ from protocol.worker.messages import (
     BuildMode,
     BuildPathsWithResults,
     CollectGarbage,
-    GcAction,
     NarFromPath,
     QueryPathInfo,
     QueryReferrers,
@@ -38,12 +37,13 @@ from protocol.worker.messages import (
 from shim.config import Config
 from shim.daemon.headers import difference
 from shim.daemon.narrator import BuildLog, Narrator
-from shim.daemon.upstream import Upstream
+from shim.daemon.upstream import Listener, Upstream
 from shim.equivalence.grades import Grade
 from shim.gates import judge
 from shim.gates.settings import Settings
 from shim.gates.subject import Subject
 from shim.gates.verdict import Verdict
+from shim.keys import KeyRing, Made
 from shim.plan.decision import Cross
 from shim.plant.plan import Graft, Plan
 from shim.systems import Systems
@@ -83,13 +83,13 @@ def plant_options(*, substitute: bool) -> SetOptions:
 class Planter:
     """Plants derivations.  Holds no state but the configuration."""
 
-    def __init__(self, config: Config, socket: Path, systems: Systems, key: SecretKey | None):
+    def __init__(self, config: Config, socket: Path, systems: Systems, keys: KeyRing) -> None:
         self._config = config
         self._socket = socket
         self._systems = systems
-        self._key = key
+        self._keys = keys
 
-    def _open(self):
+    def _open(self) -> AbstractAsyncContextManager[Upstream]:
         return Upstream.open(
             "plant nix-daemon", self._socket, self._config.store_dir, self._config.deadlines
         )
@@ -169,7 +169,9 @@ class Planter:
             listen,
         )
 
-    async def _require(self, tools: Upstream, wanted: list[DerivedPath], kind: str, listen) -> None:
+    async def _require(
+        self, tools: Upstream, wanted: list[DerivedPath], kind: str, listen: Listener
+    ) -> None:
         if not wanted:
             return
         results = await tools.ask(
@@ -221,7 +223,7 @@ class Planter:
             found = {r for path in fringe for r in await tools.ask(QueryReferrers(path))}
             fringe = found - doomed
             doomed |= found
-        await tools.ask(CollectGarbage(GcAction.DELETE_SPECIFIC, frozenset(doomed)))
+        await tools.ask(CollectGarbage.delete(frozenset(doomed)))
 
     async def _build(self, plot: Upstream, plan: Plan, build_log: BuildLog) -> BuildResult:
         if left := await plot.ask(
@@ -270,9 +272,7 @@ class Planter:
 
     def _signed(self, path: StorePath, info: PathInfo, grade: Grade) -> PathInfo:
         info = replace(info, ultimate=False, signatures=frozenset(), registration_time=0)
-        if self._key is None:
-            return info
-        return replace(info, signatures=frozenset({self._key.sign(info.fingerprint(path))}))
+        return self._keys.sign(path, info, Made.by_grade(grade))
 
 
 def _physical(root: Path, path: StorePath) -> Path:

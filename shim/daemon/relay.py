@@ -4,21 +4,151 @@ Client and nix-daemon may speak different versions: requests and answers are dec
 anew, bodies are passed on in the pieces in which they come, each way only as fast as it is taken.
 """
 
+from typing import Any, Final
+
 import trio
 
 from protocol.errors import LocalProtocolError
+from protocol.version import Number
+from protocol.wire.operation import Body
 from protocol.worker.events import (
     Asked,
     BodyData,
     BodyEnd,
     Failed,
     Logged,
-    Pull,
     Replied,
     ReplyData,
     ReplyEnd,
-    Written,
 )
 from shim.config import Deadlines
 from shim.daemon.client import Client, ClientGone
 from shim.daemon.upstream import DaemonLost, Listener, Upstream
+
+_HEARS_NAR_ERRORS: Final = Number(1, 38)
+"""Clients up to Nix 2.22 (1.37) overlook an error in answer to `NarFromPath` and go on to read a
+NAR that never comes; for them the connection is closed behind the error."""
+
+
+async def drain(client: Client, asked: Asked, deadlines: Deadlines) -> None:
+    """Read and forget the body of a request that is refused."""
+    if asked.operation.body is Body.NONE:
+        return
+    while not isinstance(await client.event(deadlines.transfer), BodyEnd):
+        pass
+
+
+async def relay(
+    asked: Asked, client: Client, upstream: Upstream, listen: Listener, deadlines: Deadlines
+) -> None:
+    """Pass `asked` to the nix-daemon and its answer back.
+
+    Raises:
+        ClientGone, RemoteProtocolError: the client left, or broke the protocol.
+        DaemonLost: the connection to the nix-daemon is of no more use; nothing was answered.
+    """
+    try:
+        request = upstream.request_bytes(asked.request)
+    except LocalProtocolError as error:
+        # What the client's version can ask, the daemon's may not know, or may not any more.
+        await drain(client, asked, deadlines)
+        await client.fail(f"the nix-daemon ({upstream.daemon_version}) cannot be asked: {error}")
+        return
+    await upstream.send(request)
+    if asked.operation.body is Body.NONE:
+        answer = await client.while_listening(lambda: _answer(upstream, listen, deadlines))
+    else:
+        answer = await _with_body(client, upstream, listen, deadlines)
+    match answer:
+        case Failed(error=refusal):
+            await client.send(client.connection.fail(refusal))
+            if (
+                asked.operation.reply_body is Body.NAR
+                and client.connection.dialect.number < _HEARS_NAR_ERRORS
+            ):
+                raise ClientGone("let go: its version overlooks errors where a NAR should be")
+        case Replied(value):
+            await _reply(asked, value, client, upstream, deadlines)
+
+
+async def _answer(upstream: Upstream, listen: Listener, deadlines: Deadlines) -> Replied | Failed:
+    while True:
+        match await upstream.event(deadlines.reply):
+            case Logged(message):
+                await listen(message)
+            case Replied() | Failed() as answer:
+                return answer
+            case event:
+                raise DaemonLost(f"the {upstream.name} sent {event} where an answer was due")
+
+
+async def _with_body(
+    client: Client, upstream: Upstream, listen: Listener, deadlines: Deadlines
+) -> Replied | Failed:
+    """Move the body up while listening to the daemon, which may say much meanwhile.
+
+    The client's body is read to its end whatever happens above: only then can it hear an answer.
+    """
+    outcome: list[Any] = []
+
+    async def downwards() -> None:
+        try:
+            outcome.append(await _answer(upstream, listen, deadlines))
+        except (DaemonLost, ClientGone) as error:
+            outcome.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(downwards)
+        failure = await _upwards(client, upstream, outcome, deadlines)
+        if failure is not None:
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    answer: Replied | Failed = outcome[0]
+    return answer
+
+
+async def _upwards(
+    client: Client, upstream: Upstream, outcome: list[Any], deadlines: Deadlines
+) -> Exception | None:
+    """Pass the body on as long as somebody above takes it; what stopped us, if anything did."""
+    lost: Exception | None = None
+    while True:
+        try:
+            event = await client.event(deadlines.transfer)
+        except Exception as error:  # noqa: BLE001 - raised again where no nursery wraps it
+            return error
+        try:
+            match event:
+                case BodyData(data) if not outcome and lost is None:
+                    await upstream.send(upstream.connection.body(data))
+                case BodyEnd():
+                    if not outcome and lost is None:
+                        await upstream.send(upstream.connection.body_end())
+                    return lost
+        except DaemonLost as error:
+            lost = error
+
+
+async def _reply(
+    asked: Asked, value: Any, client: Client, upstream: Upstream, deadlines: Deadlines
+) -> None:
+    try:
+        reply = client.connection.reply(value)
+    except LocalProtocolError as error:
+        await client.fail(f"the answer cannot be put for your version: {error}")
+        return
+    await client.send(reply)
+    if asked.operation.reply_body is Body.NONE:
+        return
+    while True:
+        match await upstream.event(deadlines.transfer):
+            case ReplyData(data):
+                await client.send(client.connection.reply_body(data))
+            case ReplyEnd():
+                await client.send(client.connection.reply_body_end())
+                return
+            case event:
+                raise DaemonLost(f"the {upstream.name} sent {event} within a body")

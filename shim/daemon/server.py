@@ -1,7 +1,7 @@
 """Listening, admission, and the order in which everything starts and ends.
 
-Start: checks, tables, state, nix-daemons, then the socket.  End (SIGTERM, SIGINT): the socket closes,
-running sessions get `deadlines.shutdown` seconds, then the nix-daemons are stopped.
+Start: checks, tables, state, nix-daemons, then the socket.  End (SIGTERM, SIGINT): the socket
+closes, running sessions get `deadlines.shutdown` seconds, then the nix-daemons are stopped.
 """
 
 import fcntl
@@ -11,14 +11,14 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import structlog
 import trio
 
 from protocol.errors import ProtocolError
-from protocol.store.signing import SecretKey
-from shim import preamble
+from shim import keys, preamble
 from shim.config import Config
 from shim.daemon.builds import Builds
 from shim.daemon.checks import check
@@ -91,23 +91,19 @@ async def _run(
                     launch, task_status=task_status, **patience
                 )
                 await daemons.start(start)
-        planter = Planter(config, plant.socket, systems, _key(config))
+        planter = Planter(config, plant.socket, systems, _keys(config))
         services = Services(config, serving.socket, Builds(config, tables, planter, state, lacks))
         await _listen(services)
         daemons.cancel_scope.cancel()
 
 
-def _key(config: Config) -> SecretKey | None:
-    if config.key_file is None:
-        return None
-    try:
-        return SecretKey.parse(config.key_file.read_text(encoding="ascii").strip())
-    except (OSError, ValueError, ProtocolError) as error:
-        raise ShimError(
-            f"key-file: `{config.key_file}` is no secret key: {error}",
-            hint="`nix-shim keys` makes one",
-            code=ExitCode.CONFIG,
-        ) from error
+def _keys(config: Config) -> keys.KeyRing:
+    if config.key_directory is not None:
+        return keys.KeyRing.load(config.key_directory)
+    directory = config.state_directory / "keys"
+    for made in keys.generate(directory, config.key_name):
+        log.info("key-made", public=made.render())
+    return keys.KeyRing.load(directory)
 
 
 class _only_one:  # noqa: N801 - used like the context managers of contextlib

@@ -5,7 +5,7 @@ to `shim.daemon.builds`.  While an answer is under way the client is watched: wh
 connections that work for it are closed, and nix-daemons end builds whose client is gone.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import trio
 
 from protocol.errors import ProtocolError
 from protocol.store.build_result import BuildResult
+from protocol.store.derivation import Derivation
 from protocol.store.derived_path import ALL_OUTPUTS, Built, DerivedPath
 from protocol.store.modulo import HashModulo
 from protocol.store.path import StorePath
@@ -30,9 +31,10 @@ from protocol.worker.messages import (
     BuildPathsWithResults,
     SetOptions,
 )
+from protocol.worker.stderr import NixError
 from shim.config import Config
 from shim.daemon.builds import Builds, Context, Wanted
-from shim.daemon.client import Client, ClientGone
+from shim.daemon.client import Client
 from shim.daemon.narrator import Narrator
 from shim.daemon.relay import drain, relay
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
@@ -114,7 +116,7 @@ class Session:
         try:
             upstream = await self._serving()
         except (ShimError, DaemonLost, DaemonRefused) as error:
-            await self._client.send(self._connection.refuse(str(error)))
+            await self._client.send(self._connection.fail(NixError(str(error))))
             return False
         trusted = self._who.standing is Standing.OPERATOR or self._config.trust_boards
         await self._client.send(
@@ -184,7 +186,7 @@ class Session:
                 builds.judges(derivation)
             ):
                 wanted = Wanted(path, derivation, derivation.output_paths())
-                result = await self._while_listening(lambda: self._make(wanted))
+                result = await self._client.while_listening(lambda: self._make(wanted))
                 await self._client.send(self._connection.reply(result))
             case BuildPaths(paths=paths, mode=BuildMode.NORMAL):
                 await self._judge_paths(asked, paths)
@@ -202,7 +204,7 @@ class Session:
             return
         rest = tuple(path for path in paths if path not in ours)
         try:
-            results = await self._while_listening(lambda: self._make_all(ours, rest, graph))
+            results = await self._client.while_listening(lambda: self._make_all(ours, rest, graph))
         except DaemonRefused as refused:
             await self._client.send(self._connection.fail(refused.error))
             return
@@ -262,41 +264,16 @@ class Session:
         """Say which outputs a success made, by the names that old and new clients understand."""
         if not result.is_success or result.built_outputs:
             return result
-        modulo = HashModulo(graph.__getitem__, self._config.store_dir).of(wanted.path)
+        assert isinstance(wanted.derivation, Derivation)
+        hashes = HashModulo(graph.__getitem__, self._config.store_dir)
+        modulo = hashes.masked(wanted.derivation).hashes
         return replace(
             result,
             built_outputs={
-                name: Realisation(DrvOutput.of(modulo, name), path)
+                name: Realisation(DrvOutput.of(modulo[name], name), path)
                 for name, path in wanted.outputs.items()
             },
         )
-
-    async def _while_listening(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` as long as the client is there.
-
-        Raises:
-            ClientGone, RemoteProtocolError: the client left, or broke the protocol, meanwhile.
-        """
-        done: list[T] = []
-        ended: list[Exception] = []
-
-        async def watch(scope: trio.CancelScope) -> None:
-            try:
-                await self._client.hang_up()
-            except (ClientGone, ProtocolError) as error:
-                ended.append(error)
-                scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch, nursery.cancel_scope)
-            try:
-                done.append(await work())
-            except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
-                ended.append(error)
-            nursery.cancel_scope.cancel()
-        if ended:
-            raise ended[0]
-        return done[0]
 
 
 def quiet_options() -> SetOptions:

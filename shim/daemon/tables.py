@@ -1,20 +1,21 @@
 """The equivalence tables in use, and the derivations they speak of."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
-from protocol.store.derivation import Derivation, Recipe
+from protocol.store.derivation import Recipe
 from protocol.store.path import StorePath
 from shim.config import Config
 from shim.equivalence import file
 from shim.equivalence.grades import Role
-from shim.equivalence.source import Derivations, UnreadableDerivation
+from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Table
-from shim.plant.planner import Planner
 from shim.plant.plan import Decline, Plan
+from shim.plant.planner import Planner
 
 log = structlog.get_logger()
 
@@ -24,7 +25,8 @@ class Tables:
 
     def __init__(self, tables: Sequence[Table], derivations: Derivations, version: str) -> None:
         self._tables = tables
-        self._derivations = derivations
+        self._planners = [Planner(table, derivations) for table in tables]
+        self._planning = threading.Lock()
         self._plans: dict[tuple[StorePath, StorePath], Plan | Decline] = {}
         self.version = version
 
@@ -65,20 +67,19 @@ class Tables:
                 why = f"a table has several counterparts for `{path.base}`; see `table explain`"
         return None, why
 
-    def recipe(self, native: StorePath) -> Derivation | None:
-        """The native derivation as the evaluation made it, if its file is there."""
-        try:
-            return self._derivations[native]
-        except UnreadableDerivation:
-            return None
-
     def plan(self, entry: Entry) -> Plan | Decline:
-        """How to plant an entry; computed once."""
+        """How to plant an entry; computed once.  Called from worker threads."""
         key = entry.native, entry.cross
-        if key not in self._plans:
-            table = next(each for each in self._tables if each.host_entry(entry.native) == entry)
-            self._plans[key] = plan(entry.native, table, self._derivations)
-        return self._plans[key]
+        with self._planning:
+            if key not in self._plans:
+                planner = next(
+                    each
+                    for table, each in zip(self._tables, self._planners, strict=True)
+                    if (found := table.host_entry(entry.native)) is not None
+                    and found.cross == entry.cross
+                )
+                self._plans[key] = planner.plan(entry.native)
+            return self._plans[key]
 
 
 def _stamp(path: Path) -> bytes:

@@ -1,13 +1,13 @@
 """A connection to a nix-daemon, as its client: ask, stream bodies both ways, listen to its log.
 
-One request at a time, as the protocol has it.  Every wait has a deadline on silence: what the daemon
-sends, log lines included, starts it anew.
+One request at a time, as the protocol has it.  Every wait has a deadline on silence: what the
+daemon sends, log lines included, starts it anew.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -19,14 +19,12 @@ from protocol.worker.events import (
     Failed,
     Logged,
     PeerClosed,
-    Pull,
     Replied,
     ReplyData,
     ReplyEnd,
-    Trust,
     Welcomed,
-    Written,
 )
+from protocol.worker.handshake import Trust
 from protocol.worker.messages import Request
 from protocol.worker.stderr import LogMessage, NixError
 from shim.config import Deadlines
@@ -68,7 +66,7 @@ class Upstream:
     ) -> None:
         self.name = name
         self._stream = stream
-        self._connection = connection
+        self.connection = connection
         self._deadlines = deadlines
         self.dialect: Dialect
         self.daemon_version = ""
@@ -101,10 +99,10 @@ class Upstream:
 
     async def greet(self) -> None:
         """Shake hands; afterwards `dialect`, `daemon_version` and `trust` are known."""
-        await self.send(self._connection.hello())
+        await self.send(self.connection.hello())
         while True:
             event = await self.event(self._deadlines.connect)
-            await self.send(self._connection.to_send())
+            await self.send(self.connection.to_send())
             match event:
                 case Welcomed(dialect, daemon_version, trust):
                     self.dialect = dialect
@@ -139,9 +137,9 @@ class Upstream:
             DaemonLost: the daemon is gone, silent, or broke the protocol.
         """
         try:
-            while (event := self._connection.next_event()) is None:
+            while (event := self.connection.next_event()) is None:
                 with trio.fail_after(silence):
-                    self._connection.receive(await self._stream.receive_some(CHUNK))
+                    self.connection.receive(await self._stream.receive_some(CHUNK))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise DaemonLost(f"the {self.name} closed the connection") from error
         except trio.TooSlowError:
@@ -152,6 +150,92 @@ class Upstream:
             raise DaemonLost(f"the {self.name} closed the connection")
         return event
 
-    def ask_bytes(self, request: Request[object]) -> bytes:
-        """The bytes of a request, for a relay that moves the rest itself."""
-        return self._connection.ask(request)
+    def request_bytes(self, request: Request[Any]) -> bytes:
+        """The bytes of a request, for a relay that moves the rest itself.
+
+        Raises:
+            LocalProtocolError: the daemon's version cannot be asked this.
+        """
+        return self.connection.ask(request)
+
+    async def ask(
+        self,
+        request: Request[R],
+        *,
+        listen: Listener = ignore,
+        body: AsyncIterator[bytes] | None = None,
+        builds: bool = False,
+    ) -> R:
+        """Ask and await the answer.
+
+        Args:
+            request: the question.
+            listen: hears the daemon's log meanwhile.
+            body: what follows the request, where its operation has a body.
+            builds: whether the daemon may build, so that it may be silent for long.
+
+        Raises:
+            DaemonRefused: its answer was an error.
+            DaemonLost: there was no answer.
+        """
+        silence = self._deadlines.build_silence if builds else self._deadlines.reply
+        await self.send(self.request_bytes(request))
+        if body is None:
+            return await self._answer(listen, silence)
+        return await self._answer_beside(body, listen, silence)
+
+    async def _answer(self, listen: Listener, silence: float) -> Any:
+        while True:
+            match await self.event(silence):
+                case Logged(message):
+                    await listen(message)
+                case Replied(value):
+                    return value
+                case Failed(error):
+                    raise DaemonRefused(error)
+                case event:
+                    raise DaemonLost(f"the {self.name} sent {event} where an answer was due")
+
+    async def _answer_beside(
+        self, body: AsyncIterator[bytes], listen: Listener, silence: float
+    ) -> Any:
+        """Send a body and listen at once: a daemon with much to say takes no more until heard."""
+        outcome: list[Any] = []
+        failure: list[Exception] = []
+
+        async def downwards() -> None:
+            try:
+                outcome.append(await self._answer(listen, silence))
+            except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
+                failure.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(downwards)
+            try:
+                async for data in body:
+                    if failure:
+                        break
+                    await self.send(self.connection.body(data))
+                await self.send(self.connection.body_end())
+            except Exception as error:  # noqa: BLE001 - the same
+                failure.append(error)
+                nursery.cancel_scope.cancel()
+        if failure:
+            raise failure[0]
+        return outcome[0]
+
+    async def stream(self, request: Request[None]) -> AsyncIterator[bytes]:
+        """Ask for something that is answered by a body, such as a NAR; its pieces.
+
+        Raises:
+            DaemonRefused, DaemonLost: as `ask`.
+        """
+        await self.ask(request)
+        while True:
+            match await self.event(self._deadlines.transfer):
+                case ReplyData(data):
+                    yield data
+                case ReplyEnd():
+                    return
+                case event:
+                    raise DaemonLost(f"the {self.name} sent {event} within a body")

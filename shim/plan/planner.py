@@ -7,7 +7,7 @@ anything.  The facts are gathered by `shim.daemon.builds`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from protocol.store.derivation import BasicDerivation, FixedOutput
+from protocol.store.derivation import FixedOutput, Recipe
 from protocol.store.path import StorePath
 from shim.config import Policy
 from shim.equivalence.table import Entry
@@ -21,7 +21,7 @@ class Facts:
 
     path: StorePath
     """Its .drv path, whether or not the file exists anywhere."""
-    derivation: BasicDerivation
+    derivation: Recipe
     wanted: Mapping[str, StorePath]
     """The outputs asked for, by name."""
     valid: frozenset[StorePath]
@@ -75,7 +75,7 @@ def decide(facts: Facts, policy: Policy, plan: PlanPlant) -> Decision:
     return Decision(tuple(steps), tuple(skipped))
 
 
-def _proves_itself(derivation: BasicDerivation) -> bool:
+def _proves_itself(derivation: Recipe) -> bool:
     return any(isinstance(output, FixedOutput) for output in derivation.outputs.values())
 
 
