@@ -1,0 +1,26 @@
+# Compiling takes nearly all of the time here: what cross-compiling saves shows best.
+{ pkgs, ... }:
+let
+  src = pkgs.fetchDebianSource "lz4";
+in
+pkgs.stdenv.mkDerivation {
+  pname = "lz4";
+  inherit (src) version;
+  inherit src;
+  outputs = [
+    "out"
+    "dev"
+  ];
+  makeFlags = [
+    "CC=${pkgs.stdenv.cc.targetPrefix}cc"
+    "AR=${pkgs.stdenv.cc.targetPrefix}ar"
+    "PREFIX=${builtins.placeholder "out"}"
+    "CFLAGS=-O3"
+    "BUILD_STATIC=no"
+    "TARGET_OS=Linux"
+  ];
+  buildFlags = [
+    "lib"
+    "lz4"
+  ];
+}

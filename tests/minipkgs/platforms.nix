@@ -1,0 +1,19 @@
+# What the package set knows of each platform; `deb` and `multiarch` are Debian's names for it.
+builtins.mapAttrs (system: platform: platform // { inherit system; }) {
+  x86_64-linux = {
+    config = "x86_64-unknown-linux-gnu";
+    cpu = "x86_64";
+    deb = "amd64";
+    multiarch = "x86_64-linux-gnu";
+    tools = "x86-64-linux-gnu";
+    dynamicLinker = "ld-linux-x86-64.so.2";
+  };
+  aarch64-linux = {
+    config = "aarch64-unknown-linux-gnu";
+    cpu = "aarch64";
+    deb = "arm64";
+    multiarch = "aarch64-linux-gnu";
+    tools = "aarch64-linux-gnu";
+    dynamicLinker = "ld-linux-aarch64.so.1";
+  };
+}

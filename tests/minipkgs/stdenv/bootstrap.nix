@@ -1,0 +1,144 @@
+# From seeds to a standard environment with a compiler, natively and across.
+{ lib, debian }:
+let
+  mkStdenv = arguments: import ./default.nix ({ inherit lib; } // arguments);
+in
+{
+  # A package set that is built where it runs.
+  native =
+    {
+      platform,
+      pkgs,
+      packages,
+    }:
+    let
+      bootstrapTools = derivation {
+        name = "bootstrap-tools";
+        inherit (platform) system multiarch dynamicLinker;
+        seeds = debian.seeds platform.deb;
+        builder = "${debian.seeds platform.deb}/bash";
+        args = [
+          "-e"
+          ./bootstrap-tools.sh
+        ];
+        patchelfDebs = map (debian.deb platform.deb) [
+          "patchelf"
+          "libc6"
+          "libgcc-s1"
+          "libstdc++6"
+        ];
+      };
+      stage0 = mkStdenv {
+        name = "bootstrap-stage0-stdenv-linux";
+        buildPlatform = platform;
+        hostPlatform = platform;
+        shell = "${bootstrapTools}/bin/bash";
+        initialPath = [ bootstrapTools ];
+        cc = null;
+      };
+      base = packages.base {
+        stdenv = stage0;
+        inherit (toolchain) glibc;
+      };
+      toolchain = import ../toolchain {
+        inherit lib debian;
+        buildStdenv = stage0;
+        hostStdenv = stage0;
+        shell = "${base.bash}/bin/bash";
+      };
+      tools = [
+        base.busybox
+        base.bash
+        base.gnumake
+        base.patchelf
+      ];
+      final =
+        cc:
+        mkStdenv {
+          name = "stdenv-linux";
+          buildPlatform = platform;
+          hostPlatform = platform;
+          shell = "${base.bash}/bin/bash";
+          initialPath = tools;
+          inherit cc;
+        };
+    in
+    base
+    // {
+      inherit bootstrapTools;
+      inherit (toolchain)
+        glibc
+        libgcc
+        gcc-unwrapped
+        binutils-unwrapped
+        bintools
+        ;
+      gcc = toolchain.cc;
+      stdenv = final toolchain.cc;
+      stdenvNoCC = final null;
+      buildPackages = pkgs;
+      # What a cross set of this build platform is made with.
+      inherit tools;
+    }
+    // packages.rest pkgs;
+
+  # A package set that is built on `buildPackages`' machine and runs on `platform`.
+  cross =
+    {
+      pkgs,
+      buildPackages,
+      platform,
+      packages,
+    }:
+    let
+      buildPlatform = buildPackages.stdenv.hostPlatform;
+      mk =
+        arguments:
+        mkStdenv (
+          {
+            name = "stdenv-linux";
+            inherit buildPlatform;
+            shell = buildPackages.stdenv.shell;
+            initialPath = buildPackages.tools;
+          }
+          // arguments
+        );
+      # Makes cross compilers: they run here and make code for there.
+      buildStdenv = mk {
+        hostPlatform = buildPlatform;
+        targetPlatform = platform;
+        cc = null;
+      };
+      noCC = mk {
+        hostPlatform = platform;
+        cc = null;
+      };
+      toolchain = import ../toolchain {
+        inherit lib debian buildStdenv;
+        hostStdenv = noCC;
+        buildGlibc = buildPackages.glibc;
+        shell = buildPackages.stdenv.shell;
+      };
+    in
+    packages.base {
+      stdenv = noCC;
+      inherit (toolchain) glibc;
+    }
+    // {
+      inherit (toolchain)
+        glibc
+        libgcc
+        gcc-unwrapped
+        binutils-unwrapped
+        bintools
+        ;
+      gcc = toolchain.cc;
+      stdenv = mk {
+        hostPlatform = platform;
+        cc = toolchain.cc;
+      };
+      stdenvNoCC = noCC;
+      inherit buildPackages;
+    }
+    // packages.rest pkgs;
+}

@@ -1,0 +1,3 @@
+# What every derivation of mkDerivation runs.
+source "$stdenv/setup"
+genericBuild

@@ -1,0 +1,44 @@
+# A standard environment: tools, a compiler, and mkDerivation that makes packages with them.
+{
+  lib,
+  name,
+  buildPlatform,
+  hostPlatform,
+  # The platform that a compiler made here makes code for.
+  targetPlatform ? hostPlatform,
+  shell,
+  initialPath,
+  # The wrapped compiler, or null.
+  cc,
+  extraNativeBuildInputs ? [ ],
+}:
+let
+  self =
+    derivation {
+      inherit name shell initialPath;
+      system = buildPlatform.system;
+      builder = shell;
+      args = [
+        "-e"
+        ./stdenv-builder.sh
+      ];
+      setup = ./setup.sh;
+      preHook = ''
+        export NIX_ENFORCE_PURITY=1
+      '';
+      defaultNativeBuildInputs = extraNativeBuildInputs ++ lib.optional (cc != null) cc;
+      defaultBuildInputs = [ ];
+    }
+    // {
+      inherit
+        buildPlatform
+        hostPlatform
+        targetPlatform
+        shell
+        cc
+        ;
+      isCross = buildPlatform.system != hostPlatform.system;
+      mkDerivation = import ./make-derivation.nix { inherit lib; } self;
+    };
+in
+self

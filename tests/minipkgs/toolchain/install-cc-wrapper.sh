@@ -1,0 +1,18 @@
+mkdir -p "$out/bin" "$out/nix-support"
+echo "$cc" > "$out/nix-support/orig-cc"
+for tool in "$bintools"/bin/*; do
+  ln -s "$tool" "$out/bin/${tool##*/}"
+done
+wrap() {
+  local name
+  prog=$cc/bin/$targetPrefix$1
+  isCxx=$2
+  shift 2
+  for name in "$@"; do
+    substituteAll "$wrapper" "$out/bin/$targetPrefix$name"
+    chmod +x "$out/bin/$targetPrefix$name"
+  done
+}
+wrap gcc '' gcc cc
+wrap g++ 1 g++ c++
+wrap cpp '' cpp

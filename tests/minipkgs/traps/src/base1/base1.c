@@ -1,0 +1,6 @@
+#include "base1.h"
+
+int base1(void)
+{
+    return 1;
+}

@@ -1,0 +1,1 @@
+int base1(void);

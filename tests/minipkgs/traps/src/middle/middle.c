@@ -1,0 +1,6 @@
+#include "middle.h"
+
+int middle(void)
+{
+    return base1() + 1;
+}

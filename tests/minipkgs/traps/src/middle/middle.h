@@ -1,0 +1,3 @@
+#include <base1.h>
+
+int middle(void);

@@ -1,0 +1,6 @@
+#include "top.h"
+
+int top(void)
+{
+    return middle() + 1;
+}

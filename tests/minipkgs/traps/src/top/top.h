@@ -1,0 +1,3 @@
+#include <middle.h>
+
+int top(void);
