@@ -142,6 +142,9 @@ def _guarded(
 ) -> Rewritten:
     attributes = original.structured()
     if attributes is None:
-        return rewritten.setting(guard_env(original.env, native.env if native else {}, names))
+        guarded = rewritten.setting(guard_env(original.env, native.env if native else {}, names))
+        # A stdenv lists all that the closure of the cross libc may hold.  The native libc's closure
+        # is another one, and no derivation says what is in it.
+        return guarded if native else guarded.without("allowedRequisites")
     theirs = native.structured() if native else None
     return rewritten.setting(guard_structured(attributes, theirs or {}, names))

@@ -113,6 +113,10 @@ class Rewritten:
             return replace(self, env={**self.env, **changes})
         return replace(self, attributes={**self.attributes, **changes})
 
+    def without(self, name: str) -> "Rewritten":
+        """The same without a variable of the environment."""
+        return replace(self, env={key: text for key, text in self.env.items() if key != name})
+
     def variable(self, name: str) -> Any:
         """The value of a variable; None where there is none."""
         return (self.env if self.attributes is None else self.attributes).get(name)

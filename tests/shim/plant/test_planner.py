@@ -240,6 +240,14 @@ def test_a_list_that_only_names_a_path_needs_nothing_of_it(made: Sets) -> None:
     assert str(made.native.attributes["zlib"]) not in {*map(str, plan.native_inputs)}
 
 
+def test_a_graft_may_reach_whatever_the_native_libc_reaches(made: Sets) -> None:
+    made.both(
+        "hook", src=False, buildCommand=HOOK, interpreter="@bash@", allowedRequisites="@bash@"
+    )
+    made.both("app", nativeBuildInputs="@hook@")
+    assert "allowedRequisites" not in graft_of(made.planted("app"), "hook-1").derivation.env
+
+
 # What native inputs bring along
 
 
