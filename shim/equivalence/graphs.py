@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from protocol.store.path import StorePath
-from shim.equivalence.platforms import foreign_triple
 from shim.equivalence.recipe import Recipe, Recipes
 from shim.equivalence.source import UnreadableDerivation
 from shim.errors import ExitCode, ShimError
@@ -66,7 +65,7 @@ def system_of(recipes: Recipes, roots: Iterable[StorePath], side: str) -> str:
 def host_triples(cross_graph: Sequence[Recipe], native_system: str, systems: Systems) -> list[str]:
     """GNU triples of the native system: those in the cross graph's flags, most used first."""
     processor = native_system.partition("-")[0]
-    used = Counter(filter(None, map(foreign_triple, cross_graph)))
+    used = Counter(one.foreign_triple for one in cross_graph if one.foreign_triple)
     found = [triple for triple, _ in sorted(used.items(), key=lambda item: (-item[1], item[0]))]
     known = systems[native_system].triples if native_system in systems else ()
     mine = [triple for triple in found if triple in known or triple.partition("-")[0] == processor]

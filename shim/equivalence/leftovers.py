@@ -8,7 +8,7 @@ looked up in the whole native graph, and taken only where name, outputs and sour
 from collections.abc import Iterator, Sequence
 
 from protocol.store.path import StorePath
-from shim.equivalence.platforms import Machine, Platforms, foreign_triple
+from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Recipe
 
 
@@ -51,11 +51,11 @@ def _by_name(
 
 
 def _alike(native: Recipe, cross: Recipe) -> bool:
-    own = foreign_triple(native)
+    own = native.foreign_triple
     return (
         _sources(native) == _sources(cross)
         and native.outputs.keys() == cross.outputs.keys()
-        and (own is None or own == foreign_triple(cross))
+        and (own is None or own == cross.foreign_triple)
     )
 
 

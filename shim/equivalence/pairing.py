@@ -13,7 +13,7 @@ from shim.equivalence.differences import Judge, worst
 from shim.equivalence.grades import DifferenceClass, Grade, Role
 from shim.equivalence.graphs import closure, host_triples, system_of
 from shim.equivalence.leftovers import adopt
-from shim.equivalence.platforms import Machine, Platforms, foreign_triple
+from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Recipe, Recipes
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import (
@@ -243,7 +243,7 @@ class _Pairing:
         for recipe in self.cross_graph:
             if self.platforms.machine(recipe.path) is not Machine.HOST:
                 continue
-            triple = foreign_triple(recipe)
+            triple = recipe.foreign_triple
             for name in sorted(name for name, path in recipe.outputs.items() if path in stand_ins):
                 mentioned = stand_ins[recipe.outputs[name]]
                 for maker in makers.values():

@@ -14,8 +14,6 @@ from typing import Final
 from protocol.store.path import StorePath
 from shim.equivalence.recipe import Recipe, Recipes
 
-_HOST_FLAG: Final = re.compile(r"(?:^|\s)--host=([A-Za-z0-9_.-]+)")
-_BUILD_FLAG: Final = re.compile(r"(?:^|\s)--build=([A-Za-z0-9_.-]+)")
 _CMAKE_TARGET: Final = re.compile(r"-DCMAKE_SYSTEM_PROCESSOR(?::\w+)?=(\S+)")
 _CMAKE_BUILD: Final = re.compile(r"-DCMAKE_HOST_SYSTEM_PROCESSOR(?::\w+)?=(\S+)")
 _MESON_CROSS: Final = re.compile(r"(?:^|\s)--cross-file\b")
@@ -30,15 +28,6 @@ class Machine(Enum):
     """The fast machine."""
     ANY = "any"
     """Fixed by its content: sources and patches."""
-
-
-def foreign_triple(recipe: Recipe) -> str | None:
-    """The GNU triple that the recipe is cross-compiled for; None if it is not, or does not say."""
-    flags = recipe.variable("configureFlags")
-    host, build = _HOST_FLAG.findall(flags), _BUILD_FLAG.findall(flags)
-    if host and (not build or build[-1] != host[-1]):
-        return str(host[-1])
-    return None
 
 
 class Platforms:
@@ -75,8 +64,8 @@ class Platforms:
             return Machine.BUILD
         if recipe.is_fixed:
             return Machine.ANY
-        if (triple := foreign_triple(recipe)) is not None:
-            return Machine.HOST if triple in self.triples else Machine.BUILD
+        if recipe.foreign_triple is not None:
+            return Machine.HOST if recipe.foreign_triple in self.triples else Machine.BUILD
         cmake = recipe.variable("cmakeFlags")
         target, build = _CMAKE_TARGET.findall(cmake), _CMAKE_BUILD.findall(cmake)
         if target:

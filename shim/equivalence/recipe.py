@@ -18,6 +18,9 @@ from shim.equivalence.source import Derivations, UnreadableDerivation
 UNREFERENCED: Final = re.compile(r"(dis)?allowed(References|Requisites)|outputChecks")
 """Variables that mention paths without using them: lists that guard the result."""
 
+_HOST_FLAG: Final = re.compile(r"(?:^|\s)--host=([A-Za-z0-9_.-]+)")
+_BUILD_FLAG: Final = re.compile(r"(?:^|\s)--build=([A-Za-z0-9_.-]+)")
+
 
 @dataclass(frozen=True, slots=True)
 class Mention:
@@ -44,6 +47,8 @@ class Recipe:
     variables: Mapping[str, str]
     mentions: Mapping[str, Sequence[Mention]]
     """Variable -> its mentions in order; variables without any are left out."""
+    foreign_triple: str | None
+    """The GNU triple that it is cross-compiled for; None if it is not, or does not say."""
 
     def variable(self, name: str) -> str:
         """The text of a variable; empty when there is none."""
@@ -53,6 +58,14 @@ class Recipe:
     def is_fixed(self) -> bool:
         """Whether the output follows from its content."""
         return self.derivation.is_fixed
+
+
+def foreign_triple(configure_flags: str) -> str | None:
+    """The host of a cross build, by its flags: where `--host` is not what `--build` is."""
+    host, build = _HOST_FLAG.findall(configure_flags), _BUILD_FLAG.findall(configure_flags)
+    if host and (not build or build[-1] != host[-1]):
+        return str(host[-1])
+    return None
 
 
 def variables(derivation: Derivation) -> dict[str, str]:
@@ -123,13 +136,15 @@ class Recipes:
     def _open(self, path: StorePath, derivation: Derivation) -> Recipe:
         texts = variables(derivation)
         known = self._known(derivation)
+        prefix = f"{self._derivations.store_dir}/"
         skipped = {*derivation.outputs, *filter(UNREFERENCED.fullmatch, texts)}
         mentions = {
             name: found
             for name, text in texts.items()
-            if name not in skipped and (found := self._mentions(text, known))
+            if name not in skipped and prefix in text and (found := self._mentions(text, known))
         }
-        return Recipe(path, derivation, derivation.output_paths(), texts, mentions)
+        triple = foreign_triple(texts.get("configureFlags", ""))
+        return Recipe(path, derivation, derivation.output_paths(), texts, mentions, triple)
 
     def _known(self, derivation: Derivation) -> dict[str, Target]:
         """Digest -> everything this derivation may mention."""

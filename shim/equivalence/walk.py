@@ -14,7 +14,7 @@ from typing import Final
 from protocol.store.path import StorePath
 from shim.equivalence.align import align
 from shim.equivalence.grades import Role
-from shim.equivalence.platforms import Machine, Platforms, foreign_triple
+from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Mention, Recipe, Recipes
 from shim.equivalence.table import InputPair
 
@@ -166,7 +166,7 @@ class Walk:
         if native is None or cross is None:
             return False
         why = ""
-        own, other = foreign_triple(native), foreign_triple(cross)
+        own, other = native.foreign_triple, cross.foreign_triple
         if native.is_fixed or cross.is_fixed:
             if native.outputs != cross.outputs:
                 why = f"another content is fetched in the cross graph: `{cross.path}`"
