@@ -9,13 +9,13 @@ r"""The text of `.drv` files: parse and print, byte by byte as Nix writes it.
 
 `[x]` is `[` items separated by `,` `]`; every name, path and value is a text in double quotes in
 which `"`, `\`, newline, return and tab are written `\"` `\\` `\n` `\r` `\t` and all other bytes
-stand for themselves.  There is no white space.  Outputs, inputs, sources, variables and names
-ascend by bytes.
+stand for themselves.  There is no white space.
 
-What Nix would not write (other escapes, another order, repeated names) is refused, although Nix's
-reader is laxer: so a parsed derivation always prints as the bytes it came from, and its path can be
-trusted. The second head (dynamic derivations, experimental) is written exactly where an input has
-children. Checked against Nix's `parseDerivation` and `Derivation::unparse`.
+Outputs, inputs, sources, variables and names are written in ascending order of their bytes, and
+read in any, as Nix does; what is in order comes back byte by byte.  Everything else that Nix would
+not write, such as other escapes or repeated names, is refused although Nix's reader is laxer.  The
+second head (dynamic derivations, experimental) is written exactly where an input has children.
+Checked against Nix's `parseDerivation` and `Derivation::unparse`.
 """
 
 import re
@@ -166,16 +166,16 @@ class _Parser:
         dynamic = self.source.startswith(_DYNAMIC)
         self.expect(_DYNAMIC if dynamic else _PLAIN)
         with inside("outputs"):
-            outputs = self.ascending(self.output)
+            outputs = self.keyed(self.output)
             check_outputs(outputs)
         self.expect(",")
         with inside("input_derivations"):
-            inputs = self.ascending(self.input)
+            inputs = self.keyed(self.input)
             if dynamic != any(wanted.children for wanted in inputs.values()):
                 self.fail("the head for dynamic derivations, exactly where an input has children")
         self.expect(",")
         with inside("input_sources"):
-            sources = self.ascending(self.source_path)
+            sources = self.keyed(self.source_path)
         self.expect(",")
         with inside("platform"):
             platform = self.text()
@@ -187,7 +187,7 @@ class _Parser:
             args = self.listed(self.text)
         self.expect(",")
         with inside("env"):
-            env = self.ascending(self.variable)
+            env = self.keyed(self.variable)
         self.expect(")")
         if self.at != len(self.source):
             self.fail("the end")
@@ -225,13 +225,13 @@ class _Parser:
 
     def wanted(self, depth: int) -> InputOutputs:
         if not self.source.startswith("(", self.at):
-            return InputOutputs(frozenset(self.ascending(self.name)))
+            return InputOutputs(frozenset(self.keyed(self.name)))
         if depth == 0:
             raise LimitExceeded(f"outputs of outputs nested more than {MAX_CHILDREN_DEPTH} deep")
         self.expect("(")
-        outputs = frozenset(self.ascending(self.name))
+        outputs = frozenset(self.keyed(self.name))
         self.expect(",")
-        children = self.ascending(lambda: self.child(depth - 1))
+        children = self.keyed(lambda: self.child(depth - 1))
         self.expect(")")
         if not children:
             raise BadDerivation("an empty list of children is written by leaving it out")
@@ -283,13 +283,14 @@ class _Parser:
                 self.at -= 1
                 self.fail("`,` or `]`")
 
-    def ascending(self, item: Callable[[], tuple[Name, T]]) -> dict[Name, T]:
-        """A list of keyed items without repetition, in the order that Nix writes."""
+    def keyed(self, item: Callable[[], tuple[Name, T]]) -> dict[Name, T]:
+        """A list of keyed items without repetition."""
         items = self.listed(item)
         keyed = dict(items)
-        keys = list(keyed)
-        if len(keys) != len(items) or (len(keys) > 1 and _sorted(keys) != keys):
-            raise BadDerivation("not in ascending order, or repeated")
+        if len(keyed) != len(items):
+            names = [name for name, _ in items]
+            repeated = next(name for name in keyed if names.count(name) > 1)
+            raise BadDerivation(f"repeated: `{repeated}`")
         return keyed
 
     def expect(self, text: str) -> None:

@@ -200,11 +200,9 @@ def check_outputs(outputs: Mapping[str, Output]) -> None:
     """Refuse sets of outputs that no derivation can have.
 
     Raises:
-        BadDerivation: none at all, a fixed one with others or not named `out`, kinds mixed, or a
-            name that cannot be part of a path.
+        BadDerivation: a fixed one with others or not named `out`, or kinds mixed.
+        BadStorePath: a name that cannot be part of a path.
     """
-    if not outputs:
-        raise BadDerivation("a derivation needs an output")
     for name in outputs:
         check_name(name)
     kinds = {type(output) for output in outputs.values()}

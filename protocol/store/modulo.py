@@ -229,8 +229,10 @@ def check_outputs(derivation: Derivation, modulo: HashModulo) -> None:
 
     Raises:
         BadDerivation: a path in `outputs`, or in the variable of an output's name, is another one;
-            `.path` names it.
+            `.path` names it; or it has no outputs.
     """
+    if not derivation.outputs:
+        raise BadDerivation("a derivation needs an output")
     for name, expected in expected_outputs(derivation, modulo).items():
         stated = derivation.output_paths().get(name)
         if stated is None:

@@ -43,7 +43,9 @@ def test_the_store_directory_is_a_parameter(derivation: Derivation) -> None:
 
 
 @given(strategies.derivations(), st.data())
-def test_damage_is_canonical_or_refused(derivation: Derivation, data: st.DataObject) -> None:
+def test_damage_is_refused_or_but_another_order(
+    derivation: Derivation, data: st.DataObject
+) -> None:
     text = aterm.unparse(derivation)
     at = data.draw(st.integers(0, len(text)))
     cut = data.draw(st.integers(0, 3))
@@ -53,7 +55,8 @@ def test_damage_is_canonical_or_refused(derivation: Derivation, data: st.DataObj
         parsed = aterm.parse(damaged, "x")
     except RemoteProtocolError:
         return
-    assert aterm.unparse(parsed) == damaged
+    assert sorted(aterm.unparse(parsed)) == sorted(damaged)
+    assert aterm.parse(aterm.unparse(parsed), "x") == parsed
 
 
 def test_names_sort_by_bytes_not_by_characters() -> None:
@@ -61,6 +64,13 @@ def test_names_sort_by_bytes_not_by_characters() -> None:
     env = [b'("\xf0\x90\x80\x80","")', b'("\xff","")']
     data = PLAIN[: PLAIN.rindex(b"[(")] + b"[" + b",".join(env) + b"])"
     assert aterm.unparse(aterm.parse(data, "x")) == data
+
+
+def test_any_order_is_read_and_the_right_one_written() -> None:
+    first, second = b'("builder","/bin/sh")', b'("name","dep")'
+    swapped = PLAIN.replace(first + b"," + second, second + b"," + first)
+    assert swapped != PLAIN
+    assert aterm.unparse(aterm.parse(swapped, "dep")) == PLAIN
 
 
 def test_a_file_is_named_by_its_path() -> None:
@@ -80,11 +90,6 @@ def test_only_a_drv_file_holds_a_derivation() -> None:
         (b'("out","/nix', b'("out","nix', r"outputs\.out: not in the store"),
         (b'"","")]', b'"","",)]', "outputs: expected an output of four texts"),
         (b'"","")]', b'"md4","")]', r"outputs\.out: .*md4"),
-        (
-            b'("out","/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-dep","","")',
-            b"",
-            "outputs: a derivation needs an output",
-        ),
         (b"],[],[],", b"],[],", r"input_sources: expected `\[`"),
         (b"],[],[],", b'],[("x",["out"])],[],', "input_derivations: not in the store"),
         (
@@ -94,8 +99,8 @@ def test_only_a_drv_file_holds_a_derivation() -> None:
         ),
         (
             b"],[],[],",
-            b'],[("' + DEP + b'",["b","a"])],[],',
-            rf"input_derivations\.{DIGEST}-dep\.drv: not in ascending order",
+            b'],[("' + DEP + b'",["b","b"])],[],',
+            rf"input_derivations\.{DIGEST}-dep\.drv: repeated: `b`",
         ),
         (
             b"],[],[],",
@@ -114,11 +119,10 @@ def test_only_a_drv_file_holds_a_derivation() -> None:
         (b"touch", b"touch\t", "args: expected a text"),
         (b"touch", b"touch\\x", "args: expected a text"),
         (b'("builder","/bin/sh"),', b"", None),
-        (b'("builder","/bin/sh")', b'("zzz","/bin/sh")', "env: not in ascending order"),
         (
             b'("builder","/bin/sh")',
             b'("name","/bin/sh")',
-            "env: not in ascending order, or repeated",
+            "env: repeated: `name`",
         ),
         (b'("builder","/bin/sh")', b'("builder")', "env: expected a name and a value"),
         (b'linux")])', b'linux")]) ', "expected the end"),

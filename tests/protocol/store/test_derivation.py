@@ -102,7 +102,6 @@ def test_junk_is_an_output_or_refused(path: str, algorithm: str, digest: str) ->
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ({}, "needs an output"),
         ({"out": FIXED, "dev": FIXED}, "the only one"),
         ({"dev": FIXED}, "named `out`"),
         (

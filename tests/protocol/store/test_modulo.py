@@ -269,6 +269,11 @@ def test_other_paths_than_follow_are_refused() -> None:
         check_outputs(replace(source, name="other"), modulo)
 
 
+def test_a_derivation_has_outputs() -> None:
+    with pytest.raises(BadDerivation, match="needs an output"):
+        check_outputs(replace(DEP, outputs={}), Graph().modulo())
+
+
 def test_what_cannot_be_read_passes_through() -> None:
     with pytest.raises(KeyError):
         Graph().modulo().of(DEP_PATH)
