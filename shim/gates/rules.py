@@ -117,7 +117,7 @@ RULES: Final[Mapping[str, Rule]] = {
         "raise the limit named, or leave the package to emulation",
     ),
     "contents.opaque": Rule(
-        NOTE, "a container that the gates cannot look into", "look into it by hand if in doubt"
+        WARNING, "a container that the gates cannot look into", "look into it by hand"
     ),
     # loading
     "loading.interpreter": Rule(
