@@ -145,8 +145,8 @@ def list_of(form: Form[T]) -> Form[tuple[T, ...]]:
     )
 
 
-def _rank(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _rank(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def set_of(form: Form[T]) -> Form[frozenset[T]]:

@@ -25,6 +25,7 @@ Knows no codec and reads no file.
 
 from typing import Any, Final
 
+from protocol.common import RealisationByPath
 from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.content_address import ContentAddress, Method
 from protocol.store.derivation import BasicDerivation, Output, output_texts, read_output
@@ -39,6 +40,7 @@ from protocol.store.hash import Hash
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.store.realisation import DrvOutput, DrvOutputByPath, Realisation, UnkeyedRealisation
+from protocol.worker.results import ValidPathInfo
 from shim.valuejson.form import (
     BadJson,
     Form,
@@ -102,9 +104,6 @@ def _read_signature(value: Any, store_dir: str) -> str:
 signature: Final[Form[str]] = Form(_write_signature, _read_signature)
 
 
-# What is asked for.
-
-
 def _write_single(value: SingleDerivedPath) -> Any:
     match value:
         case SingleBuilt(derivation, output):
@@ -143,9 +142,6 @@ def _read_derived(value: Any, store_dir: str) -> DerivedPath:
 
 
 derived_path: Final[Form[DerivedPath]] = Form(_write_derived, _read_derived)
-
-
-# Realisations.
 
 
 def _read_drv_output(value: Any, _: str) -> DrvOutput:
@@ -188,21 +184,21 @@ unkeyed_realisation: Final[Form[UnkeyedRealisation]] = Form(
 )
 
 
-def _read_keyed_realisation(
-    value: Any, store_dir: str
-) -> tuple[DrvOutputByPath, UnkeyedRealisation]:
+def _read_by_path(value: Any, store_dir: str) -> RealisationByPath:
     keys = Object(value, store_dir)
-    both = keys.take("key", drv_output_by_path), keys.take("value", unkeyed_realisation)
+    both = RealisationByPath(
+        keys.take("key", drv_output_by_path), keys.take("value", unkeyed_realisation)
+    )
     keys.end()
     return both
 
 
-keyed_realisation: Final[Form[tuple[DrvOutputByPath, UnkeyedRealisation]]] = Form(
+realisation_by_path: Final[Form[RealisationByPath]] = Form(
     lambda value: {
-        "key": drv_output_by_path.write(value[0]),
-        "value": unkeyed_realisation.write(value[1]),
+        "key": drv_output_by_path.write(value.id),
+        "value": unkeyed_realisation.write(value.value),
     },
-    _read_keyed_realisation,
+    _read_by_path,
 )
 
 
@@ -229,6 +225,9 @@ _status: Final[Form[BuildStatus]] = Form(_status_name, _read_status)
 def _write_output(value: Realisation | UnkeyedRealisation) -> Any:
     match value:
         case Realisation():
+            # What 2.35 tells older peers has no identity in fact: only path and output are known.
+            if value == Realisation.minimal(value.id.output, value.out_path):
+                return unkeyed_realisation.write(value.unkeyed())
             return realisation.write(value)
         case UnkeyedRealisation():
             return unkeyed_realisation.write(value)
@@ -343,14 +342,14 @@ def path_info(store_dir: str) -> Form[PathInfo]:
     )
 
 
-def keyed_path_info(store_dir: str) -> Form[tuple[StorePath, PathInfo]]:
+def valid_path_info(store_dir: str) -> Form[ValidPathInfo]:
     """The same with the path itself."""
 
-    def read(value: Any, where: str) -> tuple[StorePath, PathInfo]:
+    def read(value: Any, where: str) -> ValidPathInfo:
         keys = Object(value, where)
-        return keys.take("path", store_path), _take_info(keys)
+        return ValidPathInfo(keys.take("path", store_path), _take_info(keys))
 
-    return Form(lambda value: {"path": value[0].base, **_write_info(value[1], store_dir)}, read)
+    return Form(lambda value: {"path": value.path.base, **_write_info(value.info, store_dir)}, read)
 
 
 # Derivations as builders are sent them.

@@ -12,7 +12,7 @@ from tests.support.shared import shared
 PATH = "00000000000000000000000000000000-a"
 DRV = "00000000000000000000000000000000-a.drv"
 INFO = values.path_info(STORE_DIR)
-KEYED_INFO = values.keyed_path_info(STORE_DIR)
+KEYED_INFO = values.valid_path_info(STORE_DIR)
 
 UPSTREAM: list[tuple[str, Form[Any]]] = [
     ("common-protocol/content-address", values.content_address),
