@@ -28,6 +28,8 @@ from protocol.store.derivation import (
     Deferred,
     Derivation,
     FixedOutput,
+    Floating,
+    Impure,
     InputAddressed,
     InputOutputs,
     Output,
@@ -202,24 +204,26 @@ def with_outputs(derivation: Derivation, modulo: HashModulo) -> Derivation:
     Raises:
         BadDerivation: as `HashModulo.of`.
     """
-    # The stated paths are masked, so they do not enter; a deferred input takes them away.
-    blank: dict[str, Output] = {
-        name: _NO_PATH if isinstance(output, InputAddressed) else output
-        for name, output in derivation.outputs.items()
-    }
-    paths = expected_outputs(replace(derivation, outputs=blank), modulo)
-    outputs: dict[str, Output] = {}
+    # The variables count although their values are masked: they have to be there beforehand, as
+    # they are when Nix evaluates.
     env = dict(derivation.env)
-    for name, output in blank.items():
-        path = paths.get(name)
-        if path is None:
-            outputs[name] = output
-            continue
+    outputs: dict[str, Output] = {}
+    for name, output in derivation.outputs.items():
+        outputs[name] = output
+        if isinstance(output, Floating | Impure):
+            continue  # their variables hold placeholders
+        if isinstance(output, InputAddressed):
+            outputs[name] = _NO_PATH
+        if name in env or STRUCTURED not in env:
+            env[name] = ""
+    expected = expected_outputs(replace(derivation, outputs=outputs, env=env), modulo)
+    for name, path in expected.items():
+        output = outputs[name]
         if isinstance(output, FixedOutput):
             outputs[name] = replace(output, path=path)
         else:
             outputs[name] = InputAddressed(path)
-        if name in env or STRUCTURED not in env:
+        if name in env:
             env[name] = path
     return replace(derivation, outputs=outputs, env=env)
 
