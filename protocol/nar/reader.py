@@ -294,10 +294,8 @@ class NarReader:
 
 def _agreement(found: bytes, tokens: bytes) -> int:
     """How many bytes of whole words of eight are equal."""
-    for at in range(0, len(tokens), 8):
-        if found[at : at + 8] != tokens[at : at + 8]:
-            return at
-    return len(tokens)
+    words = range(0, len(tokens), 8)
+    return next(at for at in words if found[at : at + 8] != tokens[at : at + 8])
 
 
 def _stop() -> bool:

@@ -172,6 +172,19 @@ def test_a_file_that_shrinks_is_noticed(tmp_path: Path) -> None:
         list(pieces)
 
 
+def test_a_pipe_put_in_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who may write to the directory wins the race between looking and opening."""
+    (tmp_path / "file").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    seen = (tmp_path / "file").stat()
+    with monkeypatch.context() as patched:
+        patched.setattr("shim.filetree.os.stat", lambda *_, **__: seen)
+        with pytest.raises(FileTreeError, match="pipe` changed while it was read"):
+            list(pack(tmp_path / "pipe"))
+
+
 def test_trees_beyond_the_limit_of_readers_are_refused(tmp_path: Path) -> None:
     deepest = tmp_path / "tree" / "/".join("d" * (MAX_DEPTH - 1))
     deepest.mkdir(parents=True)
