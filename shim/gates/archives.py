@@ -69,7 +69,7 @@ def ar(blob: Blob) -> Iterator[Member]:
         place = data + size + size % 2
         name = head[:16].rstrip(b" ")
         if name == b"//":
-            long_names = blob.read(data, size)
+            long_names = blob.read(data, min(size, CHUNK))
         elif name in {b"/", b"/SYM64/"} or name.startswith(b"__.SYMDEF"):
             continue
         elif name.startswith(b"#1/"):

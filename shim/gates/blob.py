@@ -36,7 +36,11 @@ class Chunk:
 
 
 class Blob:
-    """Bytes in memory, or a range of an open file.  The owner of the file closes it."""
+    """Bytes in memory, or a range of an open file.  The owner of the file closes it.
+
+    A part of a blob copies and reads nothing until it is looked at: archives may name the same
+    bytes any number of times.
+    """
 
     __slots__ = ("_data", "_descriptor", "_offset", "size")
 
@@ -47,16 +51,16 @@ class Blob:
         self.size = len(data)
 
     @classmethod
-    def of_file(cls, descriptor: int, size: int, offset: int = 0) -> "Blob":
-        """`size` bytes of an open file from `offset`; small ones are read at once.
+    def of_file(cls, descriptor: int, size: int) -> "Blob":
+        """The first `size` bytes of an open file; small ones are read at once.
 
         Raises:
             OSError: reading failed.
         """
         if size <= CHUNK:
-            return cls(_read(descriptor, offset, size))
+            return cls(_read(descriptor, 0, size))
         blob = cls(b"")
-        blob._descriptor, blob._offset, blob.size = descriptor, offset, size
+        blob._descriptor, blob.size = descriptor, size
         return blob
 
     def read(self, offset: int, size: int) -> bytes:
@@ -68,25 +72,27 @@ class Blob:
         if offset < 0 or offset >= self.size or size <= 0:
             return b""
         size = min(size, self.size - offset)
+        offset += self._offset
         if self._descriptor < 0:
-            if size == self.size:
+            if size == len(self._data):
                 return self._data
             return self._data[offset : offset + size]
-        return _read(self._descriptor, self._offset + offset, size)
+        return _read(self._descriptor, offset, size)
 
     def part(self, offset: int, size: int) -> "Blob":
         """The range as a blob of its own, cut off at this blob's end."""
         offset = min(max(offset, 0), self.size)
-        size = min(max(size, 0), self.size - offset)
-        if self._descriptor < 0:
-            return Blob(self._data[offset : offset + size])
-        return Blob.of_file(self._descriptor, size, self._offset + offset)
+        blob = Blob(self._data)
+        blob._descriptor = self._descriptor
+        blob._offset = self._offset + offset
+        blob.size = min(max(size, 0), self.size - offset)
+        return blob
 
     def chunks(self) -> Iterator[Chunk]:
         """Windows that cover the blob once, each with its surroundings."""
-        if self._descriptor < 0:
+        if self._descriptor < 0 or self.size <= CHUNK:
             if self.size:
-                yield Chunk(0, self._data, 0, self.size)
+                yield Chunk(0, self.read(0, self.size), 0, self.size)
             return
         for window in range(0, self.size, CHUNK):
             base = max(0, window - BEHIND)

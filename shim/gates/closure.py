@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from shim.gates.settings import LimitError, Limits
 from shim.gates.subject import Subject
 
 MOST_LINKS: Final = 40
 """The kernel gives up after as many (`MAXSYMLINKS`)."""
+
+
+MOST_REMEMBERED: Final = 1 << 16
+"""Paths whose ends are remembered; programs of a package look for the same libraries."""
 
 
 class Outcome(Enum):
@@ -49,7 +54,9 @@ class Resolved:
 class Closure:
     """The store as the target will see it: the allowed paths and the result's own outputs."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, limits: Limits) -> None:
+        self._most_lookups = limits.lookups
+        self._lookups = 0
         self._store = tuple(part for part in subject.store_dir.split("/") if part)
         self._allowed = {path.base for path in (*subject.allowed, *subject.outputs.values())}
         self._roots = [
@@ -64,9 +71,12 @@ class Closure:
 
         Raises:
             OSError: reading failed for another reason than absence.
+            LimitError: following paths has taken too many steps altogether.
         """
         found = self._seen.get(path)
         if found is None:
+            if len(self._seen) >= MOST_REMEMBERED:
+                self._seen.clear()
             found = self._seen[path] = self._resolve(path)
         return found
 
@@ -102,6 +112,9 @@ class Closure:
             if home is None:
                 return Resolved(Outcome.ABSENT, logical)
             physical = "/".join((home, *reached[depth:]))
+            self._lookups += 1
+            if self._lookups > self._most_lookups:
+                raise LimitError(f"more than {self._most_lookups} steps (`lookups`)")
             try:
                 mode = os.lstat(physical).st_mode
             except (FileNotFoundError, NotADirectoryError):

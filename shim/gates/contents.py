@@ -12,7 +12,8 @@ from shim.gates.archives import Member
 from shim.gates.blob import Blob
 from shim.gates.elffile import ElfError
 from shim.gates.gate import Item
-from shim.gates.unpack import Budget, DamagedError, LimitError, Unpacker, unpacked
+from shim.gates.settings import LimitError
+from shim.gates.unpack import Budget, DamagedError, Unpacker, unpacked
 
 Opener = Callable[[Item, Budget], Iterator[Item]]
 

@@ -19,11 +19,11 @@ from shim.gates.outputs import Outputs
 from shim.gates.references import References
 from shim.gates.repair import Change
 from shim.gates.scripts import Scripts
-from shim.gates.settings import Settings
+from shim.gates.settings import LimitError, Settings
 from shim.gates.shape import Shape
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry, Kind, walk
-from shim.gates.unpack import Budget, DamagedError, LimitError
+from shim.gates.unpack import Budget, DamagedError
 from shim.gates.verdict import Verdict
 
 GATES: Final[tuple[type[Gate], ...]] = (
@@ -65,7 +65,7 @@ class _Judgement:
         self._subject = subject
         self._budget = Budget(settings.limits, settings.scratch)
         self._report = Report(subject, settings)
-        closure = Closure(subject)
+        closure = Closure(subject, settings.limits)
         self._gates = [kind(subject, closure, self._report) for kind in kinds]
         self._entry_gates = [gate for gate in self._gates if _has(gate, "entry")]
         self._content_gates = [gate for gate in self._gates if _has(gate, "content")]
@@ -87,11 +87,7 @@ class _Judgement:
             return
         for entry in walk(output, top):
             self._report.files += 1
-            try:
-                self._budget.entry()
-            except LimitError as error:
-                self._report.add("contents.limit", output, str(error))
-                return
+            self._budget.entry()
             for gate in self._entry_gates:
                 self._guard(gate.name, entry.path, gate.entry, entry)
             if entry.kind is Kind.FILE and entry.size:
@@ -120,14 +116,14 @@ class _Judgement:
                 self._item(inner)
         except DamagedError as error:
             self._report.add("contents.damaged", item.path, str(error))
-        except LimitError as error:
-            self._report.add("contents.limit", item.path, str(error))
         except OpaqueError as error:
             self._report.add("contents.opaque", item.path, str(error))
 
     def _guard(self, name: str, path: str, call: Callable[..., None], *arguments: object) -> None:
         try:
             call(*arguments)
+        except LimitError as error:
+            self._report.add("contents.limit", path, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the result is not proved fit
             self._report.add("gate.crashed", path, f"{name}: {type(error).__name__}: {error}")
 

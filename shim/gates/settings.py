@@ -8,6 +8,10 @@ from shim.gates.rules import Override
 from shim.gates.shipped import SHIPPED
 
 
+class LimitError(Exception):
+    """A result that the limits do not allow to look at any further."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How far the gates look before they give up; giving up is a finding that rejects.
@@ -20,16 +24,18 @@ class Limits:
         free: bytes a member may have whatever its ratio.
         entries: directory entries and members of one result.
         memory: bytes of a member held in memory; larger ones go to a file in `scratch`.
+        lookups: files looked for while following paths of links, libraries and interpreters.
         findings: findings kept for each rule; more are counted.
     """
 
     depth: int = 8
     member: int = 4 << 30
-    total: int = 32 << 30
+    total: int = 16 << 30
     ratio: int = 2000
     free: int = 64 << 20
-    entries: int = 4_000_000
+    entries: int = 2_000_000
     memory: int = 8 << 20
+    lookups: int = 4_000_000
     findings: int = 50
 
 

@@ -17,7 +17,7 @@ from typing import IO, Final, Protocol, cast
 import zstandard
 
 from shim.gates.blob import Blob
-from shim.gates.settings import Limits
+from shim.gates.settings import LimitError, Limits
 
 PIECE: Final = 1 << 18
 """Bytes read, and most bytes written, by a decompressor in one step."""
@@ -31,10 +31,6 @@ ZSTD_WINDOW: Final = 1 << 27
 
 class DamagedError(Exception):
     """An archive or compressed stream that does not follow its format."""
-
-
-class LimitError(Exception):
-    """Contents that the limits do not allow to look into any further."""
 
 
 class Budget:

@@ -18,10 +18,10 @@ from shim.gates.closure import Closure
 from shim.gates.contents import OpaqueError, inside
 from shim.gates.gate import Gate, Item, Report
 from shim.gates.judgement import GATES
-from shim.gates.settings import Limits, Settings
+from shim.gates.settings import LimitError, Limits, Settings
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry, Kind
-from shim.gates.unpack import Budget, DamagedError, LimitError
+from shim.gates.unpack import Budget, DamagedError
 from shim.systems import SYSTEMS
 from tests.support.elf import ET_REL, ElfSpec, SectionSpec, arm_attributes
 from tests.support.packed import COMPRESSED, STORED
@@ -104,7 +104,7 @@ def looker(system: str) -> Callable[[bytes], None]:
 
     def look(data: bytes) -> None:
         report = Report(subject, settings)
-        closure = Closure(subject)
+        closure = Closure(subject, LIMITS)
         gates = [kind(subject, closure, report) for kind in GATES]
         _look(Item(_ENTRY, Blob(data), _ENTRY.path, executable=True), gates, Budget(LIMITS))
         for gate in gates:

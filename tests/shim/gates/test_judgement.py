@@ -143,3 +143,14 @@ def test_the_documentation_has_every_rule_with_its_weight() -> None:
     text = (Path(__file__).parents[3] / "docs/gates.md").read_text()
     for rule, known in RULES.items():
         assert f"| `{rule}` | {known.severity.name.lower()} | {known.title} |" in text
+
+
+def test_libraries_sought_in_too_many_places_reject(planted: Planted) -> None:
+    names = [f"lib{number}.so" for number in range(100)]
+    runpath = ":".join(f"{GLIBC}/{number}" for number in range(100))
+    planted.add("bin/x", ElfSpec(interpreter=LOADER, needed=names, runpath=runpath).build())
+    settings = dataclasses.replace(Settings(), limits=Limits(lookups=1000))
+    verdict = planted.judge(settings)
+    (found,) = [found for found in verdict.findings if found.rule == "contents.limit"]
+    assert "`lookups`" in found.message
+    assert not verdict.accepted
