@@ -59,20 +59,20 @@ class Judge:
         for variable in sorted((native.variables.keys() | cross.variables.keys()) - skipped):
             if native.variable(variable) == cross.variable(variable):
                 continue
-            left = self._text(native, variable)
-            right = self._text(cross, variable)
-            if left.replace(_ON_BUILD, "") != right.replace(_ON_BUILD, ""):
+            left = self._text(native, variable, of_cross=False)
+            right = self._text(cross, variable, of_cross=True)
+            if left != right.replace(_ON_BUILD, ""):
                 rule = next(rule for rule in RULES if rule.variables.fullmatch(variable))
                 yield from _judge(rule, variable, left, right, _checks_dropped(native, cross))
 
-    def _text(self, recipe: Recipe, variable: str) -> str:
+    def _text(self, recipe: Recipe, variable: str, *, of_cross: bool) -> str:
         """The text of a variable with everything replaced that differs with the platform."""
         mentions = recipe.mentions.get(variable)
         if not mentions:
             return self._literal(recipe, recipe.variable(variable))
         parts = [self._literal(recipe, mentions[0].before)]
         for mention in mentions:
-            parts += (self._word(mention), self._literal(recipe, mention.after))
+            parts += (self._word(mention, of_cross=of_cross), self._literal(recipe, mention.after))
         return "".join(parts)
 
     def _literal(self, recipe: Recipe, text: str) -> str:
@@ -80,15 +80,13 @@ class Judge:
             text = text.replace(path, f"${name}")
         return self._platforms.neutral(text).replace(_ON_BUILD, " ")
 
-    def _word(self, mention: Mention) -> str:
-        if mention.derivation is None:
+    def _word(self, mention: Mention, *, of_cross: bool) -> str:
+        if mention.derivation is None or self._platforms.is_fixed(mention.derivation):
             return mention.path
-        machine = self._platforms.machine(mention.derivation)
-        if machine is Machine.ANY:
-            return mention.path
+        on_build = of_cross and self._platforms.machine(mention.derivation) is Machine.BUILD
         name = self._platforms.plain(mention.derivation.name.removesuffix(".drv"))
         output = "" if mention.output == "out" else f"!{mention.output}"
-        return f"{_ON_BUILD if machine is Machine.BUILD else ''}{name}{output}"
+        return f"{_ON_BUILD if on_build else ''}{name}{output}"
 
 
 def worst(differences: Iterable[Difference]) -> DifferenceClass:

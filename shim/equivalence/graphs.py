@@ -1,8 +1,10 @@
-"""What two whole graphs say of themselves before they are walked: systems, triples, cycles."""
+"""What two whole graphs say of themselves before they are walked: systems, triples, forgeries."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from protocol.errors import ProtocolError
+from protocol.store.modulo import HashModulo, check_outputs
 from protocol.store.path import StorePath
 from shim.equivalence.recipe import Recipe, Recipes
 from shim.equivalence.source import UnreadableDerivation
@@ -14,29 +16,48 @@ BUILTIN = "builtin"
 
 
 def closure(recipes: Recipes, roots: Iterable[StorePath]) -> list[Recipe]:
-    """Every readable derivation below `roots`, inputs before what needs them.
-
-    A derivation that needs itself, which takes forged paths, is noted in `recipes.broken`.
-    """
+    """Every readable derivation below `roots`, inputs before what needs them."""
     ordered: list[Recipe] = []
     entered: set[StorePath] = set()
-    open_above: set[StorePath] = set()
     stack: list[tuple[StorePath, Recipe | None]] = [(root, None) for root in sorted(set(roots))]
     while stack:
         path, done = stack.pop()
         if done is not None:
-            open_above.discard(path)
             ordered.append(done)
-        elif path in open_above:
-            recipes.broken[path] = UnreadableDerivation(path, "it is an input of its own inputs")
         elif path not in entered:
             entered.add(path)
             recipe = recipes.get(path)
             if recipe is not None:
-                open_above.add(path)
                 stack.append((path, recipe))
                 stack += [(below, None) for below in recipe.derivation.input_derivations]
     return ordered
+
+
+def without_forged(recipes: Recipes, graph: Iterable[Recipe]) -> list[Recipe]:
+    """The derivations of `graph` whose output paths follow from them; others become broken.
+
+    Nix up to 2.7 hashed inputs of equal hash in another way, so either result will do.  Where an
+    input is missing nothing can be said, and the derivation stays.
+    """
+    ways = [
+        HashModulo(recipes.derivation, recipes.store_dir, last_wins=last_wins)
+        for last_wins in (False, True)
+    ]
+    return [recipe for recipe in graph if not _forged(recipe, ways, recipes)]
+
+
+def _forged(recipe: Recipe, ways: Sequence[HashModulo], recipes: Recipes) -> bool:
+    for modulo in ways:
+        try:
+            check_outputs(recipe.derivation, modulo)
+        except UnreadableDerivation:
+            return False
+        except ProtocolError as error:
+            why = str(error)
+        else:
+            return False
+    recipes.reject(recipe.path, why)
+    return True
 
 
 def system_of(recipes: Recipes, roots: Iterable[StorePath], side: str) -> str:
@@ -62,10 +83,16 @@ def system_of(recipes: Recipes, roots: Iterable[StorePath], side: str) -> str:
     return next(iter(systems), "")
 
 
-def host_triples(cross_graph: Sequence[Recipe], native_system: str, systems: Systems) -> list[str]:
-    """GNU triples of the native system: those in the cross graph's flags, most used first."""
+def host_triples(
+    cross_graph: Iterable[Recipe],
+    native_graph: Iterable[Recipe],
+    native_system: str,
+    systems: Systems,
+) -> list[str]:
+    """GNU triples of the native system: those in flags, the cross graph's most used one first."""
     processor = native_system.partition("-")[0]
     used = Counter(one.foreign_triple for one in cross_graph if one.foreign_triple)
+    used.update({one.foreign_triple: 0 for one in native_graph if one.foreign_triple})
     found = [triple for triple, _ in sorted(used.items(), key=lambda item: (-item[1], item[0]))]
     known = systems[native_system].triples if native_system in systems else ()
     mine = [triple for triple in found if triple in known or triple.partition("-")[0] == processor]

@@ -11,7 +11,7 @@ from typing import Final
 from protocol.store.path import StorePath
 from shim.equivalence.differences import Judge, worst
 from shim.equivalence.grades import DifferenceClass, Grade, Role
-from shim.equivalence.graphs import closure, host_triples, system_of
+from shim.equivalence.graphs import closure, host_triples, system_of, without_forged
 from shim.equivalence.leftovers import adopt
 from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Recipe, Recipes
@@ -81,9 +81,11 @@ class _Pairing:
         self.roots = roots
         native_system = system_of(self.recipes, (native for native, _ in roots), "native")
         build_system = system_of(self.recipes, (cross for _, cross in roots), "cross")
-        self.native_graph = closure(self.recipes, (native for native, _ in roots))
-        self.cross_graph = closure(self.recipes, (cross for _, cross in roots))
-        triples = host_triples(self.cross_graph, native_system, systems)
+        native_graph = closure(self.recipes, (native for native, _ in roots))
+        cross_graph = closure(self.recipes, (cross for _, cross in roots))
+        self.native_graph = without_forged(self.recipes, native_graph)
+        self.cross_graph = without_forged(self.recipes, cross_graph)
+        triples = host_triples(self.cross_graph, self.native_graph, native_system, systems)
         self.platforms = Platforms(triples, self.recipes)
         for recipe in self.cross_graph:
             self.platforms.machine(recipe.path)  # from the inputs upwards: never deep recursion

@@ -50,6 +50,11 @@ class Platforms:
         self._anywhere = re.compile(rf"(?:{names})-|-?(?:{names})") if names else None
         self._plain: dict[str, str] = {}
 
+    def is_fixed(self, path: StorePath) -> bool:
+        """Whether a derivation of either graph is a download, or the like."""
+        recipe = self._recipes.get(path)
+        return recipe is not None and recipe.is_fixed
+
     def machine(self, path: StorePath) -> Machine:
         """The machine that the derivation at `path` is for."""
         known = self._known.get(path)

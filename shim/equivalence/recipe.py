@@ -113,30 +113,42 @@ class Recipes:
 
     def __init__(self, derivations: Derivations) -> None:
         self.broken: dict[StorePath, UnreadableDerivation] = {}
+        self.store_dir = derivations.store_dir
         self._derivations = derivations
         self._opened: dict[StorePath, Recipe] = {}
         self._find = re.compile(
-            f"{re.escape(derivations.store_dir)}/([{ALPHABET}]{{{DIGEST_LENGTH}}})-"
+            f"{re.escape(self.store_dir)}/([{ALPHABET}]{{{DIGEST_LENGTH}}})-"
         ).finditer
 
     def get(self, path: StorePath) -> Recipe | None:
         """The recipe at `path`; None if it cannot be read."""
         recipe = self._opened.get(path)
-        if recipe is None and (derivation := self._derivation(path)) is not None:
-            recipe = self._opened[path] = self._open(path, derivation)
+        if recipe is None and path not in self.broken:
+            try:
+                recipe = self._opened[path] = self._open(path, self.derivation(path))
+            except UnreadableDerivation as error:
+                self.broken[path] = error
         return recipe
 
-    def _derivation(self, path: StorePath) -> Derivation | None:
-        try:
-            return self._derivations[path]
-        except UnreadableDerivation as error:
-            self.broken[path] = error
-            return None
+    def derivation(self, path: StorePath) -> Derivation:
+        """The derivation at `path`.
+
+        Raises:
+            UnreadableDerivation: it cannot be read, or was rejected.
+        """
+        if path in self.broken:
+            raise self.broken[path]
+        return self._derivations[path]
+
+    def reject(self, path: StorePath, why: str) -> None:
+        """Treat the derivation at `path` as one that cannot be read."""
+        self._opened.pop(path, None)
+        self.broken[path] = UnreadableDerivation(path, why)
 
     def _open(self, path: StorePath, derivation: Derivation) -> Recipe:
         texts = variables(derivation)
         known = self._known(derivation)
-        prefix = f"{self._derivations.store_dir}/"
+        prefix = f"{self.store_dir}/"
         skipped = {*derivation.outputs, *filter(UNREFERENCED.fullmatch, texts)}
         mentions = {
             name: found
@@ -152,8 +164,11 @@ class Recipes:
             source.digest: (source, None, "") for source in derivation.input_sources
         }
         for maker, wanted in derivation.input_derivations.items():
-            made = self._derivation(maker)
-            paths = made.output_paths() if made is not None else {}
+            try:
+                paths = self.derivation(maker).output_paths()
+            except UnreadableDerivation as error:
+                self.broken[maker] = error
+                continue
             for output in wanted.outputs & paths.keys():
                 known[paths[output].digest] = (paths[output], maker, output)
         return known

@@ -1,8 +1,9 @@
 """Derivations by path, read from wherever they lie: a store, a folder or an archive.
 
 The only reading module of this package besides `file`.  A derivation is parsed when it is first
-asked for and kept; one that is missing, oversized or malformed is an `UnreadableDerivation` that
-names its path, so that a walk can go on without it.
+asked for and kept; one that is missing, oversized, malformed or forged (its path does not follow
+from its content, so it could be its own input) is an `UnreadableDerivation` that names its path, so
+that a walk can go on without it.
 """
 
 import lzma
@@ -15,6 +16,7 @@ import zstandard
 
 from protocol.errors import ProtocolError
 from protocol.store import aterm
+from protocol.store.addressing import text_path
 from protocol.store.derivation import Derivation
 from protocol.store.path import STORE_DIR, StorePath
 from shim.errors import ExitCode, ShimError
@@ -97,9 +99,14 @@ class Derivations:
                 return UnreadableDerivation(path, "no such file")
             if len(data) > MAX_DERIVATION:
                 return UnreadableDerivation(path, f"larger than {MAX_DERIVATION} bytes")
-            return aterm.parse(data, path.name.removesuffix(".drv"), self.store_dir)
+            derivation = aterm.parse(data, path.name.removesuffix(".drv"), self.store_dir)
+            inputs = derivation.input_sources | derivation.input_derivations.keys()
+            follows = text_path(path.name, data, inputs, self.store_dir)
         except (OSError, ProtocolError) as error:
             return UnreadableDerivation(path, str(error))
+        if follows != path:
+            return UnreadableDerivation(path, "its content belongs to another path")
+        return derivation
 
 
 def _from_folders(folders: tuple[Path, ...], path: StorePath) -> bytes | None:

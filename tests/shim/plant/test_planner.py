@@ -409,4 +409,4 @@ def test_forged_circles_of_derivations_end_in_a_refusal(made: Sets) -> None:
     refused = Planner(table, Derivations(texts.get)).plan(made.native.attributes["app"].drv)
     assert isinstance(refused, Decline)
     assert kinds(refused) == [Kind.UNKNOWN]
-    assert "need one another" in refused.reasons[0]
+    assert "its content belongs to another path" in refused.reasons[0]
