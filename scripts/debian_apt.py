@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 (lies beside the scripts that import it; scripts/ is no package)
 """Debian packages through apt's own verification, with lists, cache and state of our own.
 
 It leaves the machine's apt alone (`/etc/apt` is read, nothing there is written) and installs
