@@ -6,9 +6,9 @@ from typing import TypeVar
 import trio
 
 from protocol.errors import ProtocolError
-from protocol.worker.connection import ServerConnection
 from protocol.worker.events import PeerClosed, ServerEvent
-from protocol.worker.stderr import LogMessage, NixError
+from protocol.worker.server import ServerConnection
+from protocol.worker.stderr import LogMessage
 from shim.config import Deadlines
 from shim.daemon.upstream import CHUNK
 
@@ -86,6 +86,8 @@ class Client:
                 raise ClientGone("closed") from error
             except trio.TooSlowError:
                 raise ClientGone(f"took nothing for {self._deadlines.transfer:g} s") from None
+        if self.connection.must_close:
+            raise ClientGone("let go: nothing more can be said to it")
 
     async def log(self, message: LogMessage) -> None:
         """Pass a log message on."""
@@ -93,7 +95,7 @@ class Client:
 
     async def fail(self, text: str) -> None:
         """Answer the current request with an error."""
-        await self.send(self.connection.fail(NixError(text)))
+        await self.send(self.connection.fail_with(text))
 
     async def while_listening(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do `work` as long as the client is there.

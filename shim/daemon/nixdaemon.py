@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, STDOUT
+from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Final
 from urllib.parse import quote
 
@@ -155,10 +155,12 @@ async def supervise(
         launch.socket.parent.mkdir(parents=True, exist_ok=True)
         launch.socket.unlink(missing_ok=True)
         tail: list[str] = []
-        process = await trio.lowlevel.open_process(
+        # Not trio.open_process: it forks in a worker thread, and PR_SET_PDEATHSIG takes the end of
+        # that thread for ours.
+        process = Popen(  # noqa: ASYNC220 - see above; forking takes a millisecond
             launch.command,
             env=dict(launch.environment),
-            stdin=None,
+            stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
             start_new_session=True,
@@ -170,7 +172,7 @@ async def supervise(
                 if first:
                     task_status.started()
                     first = False
-                code = await process.wait()
+                code = await _wait(process)
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
@@ -180,7 +182,7 @@ async def supervise(
 
 
 async def _until_ready(
-    launch: Launch, process: trio.Process, tail: list[str], deadline: float
+    launch: Launch, process: Popen[bytes], tail: list[str], deadline: float
 ) -> None:
     try:
         with trio.fail_after(deadline):
@@ -200,10 +202,14 @@ def _not_up(launch: Launch, why: str, tail: list[str]) -> ShimError:
     )
 
 
-async def _keep_tail(name: str, process: trio.Process, tail: list[str]) -> None:
+async def _wait(process: Popen[bytes]) -> int:
+    return await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+
+
+async def _keep_tail(name: str, process: Popen[bytes], tail: list[str]) -> None:
     assert process.stdout is not None
     rest = b""
-    async for chunk in process.stdout:
+    async for chunk in trio.lowlevel.FdStream(os.dup(process.stdout.fileno())):
         *lines, rest = (rest + chunk).split(b"\n")
         rest = rest[-4096:]
         for line in lines:
@@ -213,12 +219,13 @@ async def _keep_tail(name: str, process: trio.Process, tail: list[str]) -> None:
         del tail[:-TAIL]
 
 
-async def _end(process: trio.Process, shutdown: float) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    with trio.move_on_after(shutdown):
-        await process.wait()
-        return
-    process.kill()
-    await process.wait()
+async def _end(process: Popen[bytes], shutdown: float) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with trio.move_on_after(shutdown):
+            await _wait(process)
+    if process.poll() is None:
+        process.kill()
+        await _wait(process)
+    assert process.stdout is not None
+    process.stdout.close()

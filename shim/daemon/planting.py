@@ -20,7 +20,8 @@ from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.derived_path import Built, DerivedPath, Opaque
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
-from protocol.worker import multiple
+from protocol.version import Dialect, Number
+from protocol.wire.codec import u64
 from protocol.worker.messages import (
     AddMultipleToStore,
     AddToStore,
@@ -34,6 +35,7 @@ from protocol.worker.messages import (
     QueryValidPaths,
     SetOptions,
 )
+from protocol.worker.results import ValidPathInfo, valid_path_info
 from shim.config import Config
 from shim.daemon.headers import difference
 from shim.daemon.narrator import BuildLog, Narrator
@@ -50,8 +52,8 @@ from shim.systems import Systems
 
 log = structlog.get_logger()
 
-TAIL: Final = 20
-"""Lines of a failed plant's log that are kept as its reason's context."""
+_LAYOUT: Final = Dialect(Number(1, 16))
+"""`AddMultipleToStore` has the path infos of 1.16 in every version."""
 
 
 class PlantFailed(Exception):
@@ -316,8 +318,8 @@ async def _export(
 ) -> AsyncIterator[bytes]:
     """The payload of `AddMultipleToStore`: count, then each path's info and NAR."""
     ordered = list(infos)
-    yield multiple.count(len(ordered))
+    yield u64.put(len(ordered), _LAYOUT)
     for path, info in ordered:
-        yield multiple.info(path, info)
+        yield valid_path_info.put(ValidPathInfo(path, info), _LAYOUT)
         async for chunk in plot.stream(NarFromPath(path)):
             yield chunk

@@ -4,12 +4,11 @@ Client and nix-daemon may speak different versions: requests and answers are dec
 anew, bodies are passed on in the pieces in which they come, each way only as fast as it is taken.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import trio
 
 from protocol.errors import LocalProtocolError
-from protocol.version import Number
 from protocol.wire.operation import Body
 from protocol.worker.events import (
     Asked,
@@ -25,18 +24,6 @@ from shim.config import Deadlines
 from shim.daemon.client import Client, ClientGone
 from shim.daemon.upstream import DaemonLost, Listener, Upstream
 
-_HEARS_NAR_ERRORS: Final = Number(1, 38)
-"""Clients up to Nix 2.22 (1.37) overlook an error in answer to `NarFromPath` and go on to read a
-NAR that never comes; for them the connection is closed behind the error."""
-
-
-async def drain(client: Client, asked: Asked, deadlines: Deadlines) -> None:
-    """Read and forget the body of a request that is refused."""
-    if asked.operation.body is Body.NONE:
-        return
-    while not isinstance(await client.event(deadlines.transfer), BodyEnd):
-        pass
-
 
 async def relay(
     asked: Asked, client: Client, upstream: Upstream, listen: Listener, deadlines: Deadlines
@@ -51,7 +38,6 @@ async def relay(
         request = upstream.request_bytes(asked.request)
     except LocalProtocolError as error:
         # What the client's version can ask, the daemon's may not know, or may not any more.
-        await drain(client, asked, deadlines)
         await client.fail(f"the nix-daemon ({upstream.daemon_version}) cannot be asked: {error}")
         return
     await upstream.send(request)
@@ -62,11 +48,6 @@ async def relay(
     match answer:
         case Failed(error=refusal):
             await client.send(client.connection.fail(refusal))
-            if (
-                asked.operation.reply_body is Body.NAR
-                and client.connection.dialect.number < _HEARS_NAR_ERRORS
-            ):
-                raise ClientGone("let go: its version overlooks errors where a NAR should be")
         case Replied(value):
             await _reply(asked, value, client, upstream, deadlines)
 
@@ -125,7 +106,8 @@ async def _upwards(
                 case BodyData(data) if not outcome and lost is None:
                     await upstream.send(upstream.connection.body(data))
                 case BodyEnd():
-                    if not outcome and lost is None:
+                    # The daemon waits for the end even of a body that it has refused.
+                    if lost is None and not (outcome and isinstance(outcome[0], Exception)):
                         await upstream.send(upstream.connection.body_end())
                     return lost
         except DaemonLost as error:

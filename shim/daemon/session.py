@@ -21,7 +21,6 @@ from protocol.store.derived_path import ALL_OUTPUTS, Built, DerivedPath
 from protocol.store.modulo import HashModulo
 from protocol.store.path import StorePath
 from protocol.store.realisation import DrvOutput, Realisation
-from protocol.worker.connection import ServerConnection
 from protocol.worker.events import Asked, Greeted
 from protocol.worker.handshake import Trust
 from protocol.worker.messages import (
@@ -31,12 +30,12 @@ from protocol.worker.messages import (
     BuildPathsWithResults,
     SetOptions,
 )
-from protocol.worker.stderr import NixError
+from protocol.worker.server import ServerConnection
 from shim.config import Config
 from shim.daemon.builds import Builds, Context, Wanted
 from shim.daemon.client import Client
 from shim.daemon.narrator import Narrator
-from shim.daemon.relay import drain, relay
+from shim.daemon.relay import relay
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ShimError
@@ -116,7 +115,7 @@ class Session:
         try:
             upstream = await self._serving()
         except (ShimError, DaemonLost, DaemonRefused) as error:
-            await self._client.send(self._connection.fail(NixError(str(error))))
+            await self._client.send(self._connection.refuse(str(error)))
             return False
         trusted = self._who.standing is Standing.OPERATOR or self._config.trust_boards
         await self._client.send(
@@ -149,7 +148,6 @@ class Session:
             match route(name, self._who.standing):
                 case Route.REFUSE:
                     log.info("operation-refused", operation=name)
-                    await drain(self._client, asked, self._config.deadlines)
                     await self._client.fail(f"{name} is not for boards; ask on the builder itself")
                 case Route.ABSORB:
                     await self._client.send(self._connection.reply(None))

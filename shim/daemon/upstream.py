@@ -13,7 +13,7 @@ import trio
 
 from protocol.errors import ProtocolError
 from protocol.version import Dialect
-from protocol.worker.connection import ClientConnection
+from protocol.worker.client import ClientConnection
 from protocol.worker.events import (
     ClientEvent,
     Failed,
@@ -101,9 +101,7 @@ class Upstream:
         """Shake hands; afterwards `dialect`, `daemon_version` and `trust` are known."""
         await self.send(self.connection.hello())
         while True:
-            event = await self.event(self._deadlines.connect)
-            await self.send(self.connection.to_send())
-            match event:
+            match await self.event(self._deadlines.connect):
                 case Welcomed(dialect, daemon_version, trust):
                     self.dialect = dialect
                     self.daemon_version = daemon_version
@@ -113,7 +111,7 @@ class Upstream:
                     raise DaemonRefused(error)
                 case Logged():
                     continue
-                case _:
+                case event:
                     raise DaemonLost(f"the {self.name} sent {event} in the handshake")
 
     async def send(self, data: bytes) -> None:
@@ -138,6 +136,7 @@ class Upstream:
         """
         try:
             while (event := self.connection.next_event()) is None:
+                await self.send(self.connection.to_send())
                 with trio.fail_after(silence):
                     self.connection.receive(await self._stream.receive_some(CHUNK))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -180,16 +179,19 @@ class Upstream:
         """
         silence = self._deadlines.build_silence if builds else self._deadlines.reply
         await self.send(self.request_bytes(request))
-        if body is None:
-            return await self._answer(listen, silence)
-        return await self._answer_beside(body, listen, silence)
+        answer: R = await (
+            self._answer(listen, silence)
+            if body is None
+            else self._answer_beside(body, listen, silence)
+        )
+        return answer
 
     async def _answer(self, listen: Listener, silence: float) -> Any:
         while True:
             match await self.event(silence):
                 case Logged(message):
                     await listen(message)
-                case Replied(value):
+                case Replied(value=value):
                     return value
                 case Failed(error):
                     raise DaemonRefused(error)
