@@ -68,19 +68,39 @@ class Shape:
     """Whether any of them does not stay: the derivation reaches a cross host output."""
 
 
+def read(recipes: Recipes, path: StorePath) -> Recipe:
+    """The derivation at `path`, opened up.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    found = recipes.get(path)
+    if found is None:
+        why = recipes.broken[path]
+        raise Refused(Kind.UNKNOWN, f"{why.message}; scan both package sets again")
+    return found
+
+
 class CrossGraph:
     """The cross derivations under one table, with what planting thinks of them."""
 
-    def __init__(self, derivations: Derivations, table: Table, triples: frozenset[str]) -> None:
+    def __init__(
+        self,
+        recipes: Recipes,
+        derivations: Derivations,
+        table: Table,
+        triples: frozenset[str],
+    ) -> None:
         """See the class.
 
         Args:
+            recipes: the derivations of both sides, opened up.
             derivations: of both sides.
             table: which native output each cross host output stands for.
             triples: GNU triples of the machine that results are for.
         """
         self.derivations = derivations
-        self.recipes = Recipes(derivations)
+        self.recipes = recipes
         self.platforms = Platforms(triples, self.recipes)
         self.counterparts = Counterparts(table, self._is_host)
         self._shapes: dict[StorePath, Shape] = {}
@@ -91,11 +111,7 @@ class CrossGraph:
         Raises:
             Refused: it cannot be read.
         """
-        found = self.recipes.get(path)
-        if found is None:
-            why = self.recipes.broken[path]
-            raise Refused(Kind.UNKNOWN, f"{why.message}; scan both package sets again")
-        return found
+        return read(self.recipes, path)
 
     def machine(self, path: StorePath) -> Machine:
         """The machine that the derivation at `path` is for."""
