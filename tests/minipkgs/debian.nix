@@ -33,6 +33,7 @@ in
     file = file index.sources.${name};
     inherit (index.sources.${name}) sha256;
     version = index.sources.${name}.upstream;
+    suffix = builtins.head (builtins.match ".*\\.(tar\\.[a-z0-9]+|dsc)" index.sources.${name}.file);
   };
 
   # A folder with static `bash` and `busybox` for the architecture.

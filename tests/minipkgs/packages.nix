@@ -29,7 +29,7 @@
         for file in $out/lib/*; do
           [[ -L $file ]] || patchelf --set-rpath $out/lib:$libc/lib "$file"
         done
-        patchelf --set-interpreter $libc/lib/$dynamicLinker --set-rpath $out/lib:$libc/lib $out/${path}
+        patchProgram $out/${path} $out/lib:$libc/lib
         rmdir --ignore-fail-on-non-empty $out/lib
       '';
     in
@@ -52,7 +52,7 @@
           # The list is the program's own: it must not run here when it is another machine's.
           for applet in $(busybox --list); do
             case $applet in
-              ar | busybox | dpkg | dpkg-deb | rpm | sh) ;;
+              ar | busybox | sh) ;;
               *) echo "$applet" ;;
             esac
           done | (cd $out/bin && xargs -n 1 ln -s busybox)

@@ -1,8 +1,10 @@
-# What the package set knows of each platform; `deb` and `multiarch` are Debian's names for it.
+# What the package set knows of each platform; `deb`, `multiarch` and `tools` are Debian's names for it, `kernel` is the
+# kernel's.
 builtins.mapAttrs (system: platform: platform // { inherit system; }) {
   x86_64-linux = {
     config = "x86_64-unknown-linux-gnu";
     cpu = "x86_64";
+    kernel = "x86";
     deb = "amd64";
     multiarch = "x86_64-linux-gnu";
     tools = "x86-64-linux-gnu";
@@ -11,6 +13,7 @@ builtins.mapAttrs (system: platform: platform // { inherit system; }) {
   aarch64-linux = {
     config = "aarch64-unknown-linux-gnu";
     cpu = "aarch64";
+    kernel = "arm64";
     deb = "arm64";
     multiarch = "aarch64-linux-gnu";
     tools = "aarch64-linux-gnu";

@@ -6,7 +6,7 @@ let
   inherit (pkgs.buildPackages) bootstrapTools stdenv;
 in
 derivation {
-  name = "${name}-${source.version}.tar";
+  name = "${name}-${source.version}.${source.suffix}";
   inherit (stdenv.hostPlatform) system;
   builder = "${bootstrapTools}/bin/bash";
   args = [

@@ -53,15 +53,17 @@ in
         base.patchelf
       ];
       final =
-        cc:
-        mkStdenv {
-          name = "stdenv-linux";
-          buildPlatform = platform;
-          hostPlatform = platform;
-          shell = "${base.bash}/bin/bash";
-          initialPath = tools;
-          inherit cc;
-        };
+        arguments:
+        mkStdenv (
+          {
+            name = "stdenv-linux";
+            buildPlatform = platform;
+            hostPlatform = platform;
+            shell = "${base.bash}/bin/bash";
+            initialPath = tools;
+          }
+          // arguments
+        );
     in
     base
     // {
@@ -74,8 +76,11 @@ in
         bintools
         ;
       gcc = toolchain.cc;
-      stdenv = final toolchain.cc;
-      stdenvNoCC = final null;
+      stdenv = final { inherit (toolchain) cc; };
+      stdenvNoCC = final {
+        cc = null;
+        hostSuffix = false;
+      };
       buildPackages = pkgs;
       # What a cross set of this build platform is made with.
       inherit tools;
@@ -135,9 +140,13 @@ in
       gcc = toolchain.cc;
       stdenv = mk {
         hostPlatform = platform;
-        cc = toolchain.cc;
+        inherit (toolchain) cc;
       };
-      stdenvNoCC = noCC;
+      stdenvNoCC = mk {
+        hostPlatform = platform;
+        cc = null;
+        hostSuffix = false;
+      };
       inherit buildPackages;
     }
     // packages.rest pkgs;

@@ -11,6 +11,9 @@
   # The wrapped compiler, or null.
   cc,
   extraNativeBuildInputs ? [ ],
+  # Whether cross-compiled packages are named after their platform: what nixpkgs makes without a
+  # compiler (hooks, texts) is not.
+  hostSuffix ? true,
 }:
 let
   self =
@@ -36,6 +39,7 @@ let
         targetPlatform
         shell
         cc
+        hostSuffix
         ;
       isCross = buildPlatform.system != hostPlatform.system;
       mkDerivation = import ./make-derivation.nix { inherit lib; } self;

@@ -60,7 +60,7 @@ attributes:
 let
   given = attributes;
   fixed = given ? outputHash;
-  suffix = lib.optionalString (cross && !fixed) "-${hostPlatform.config}";
+  suffix = lib.optionalString (cross && !fixed && stdenv.hostSuffix) "-${hostPlatform.config}";
   name =
     if given ? name then "${given.name}${suffix}" else "${given.pname}${suffix}-${given.version}";
 

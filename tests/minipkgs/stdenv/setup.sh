@@ -33,6 +33,7 @@ moveToOutput() {
   for output in $outputs; do
     [[ -n ${!output:-} && ${!output} != "$target" ]] || continue
     for source in "${!output}"/$pattern; do
+      [[ -e $source || -L $source ]] || continue
       relative=${source#"${!output}"/}
       if [[ $target != REMOVE ]]; then
         mkdir -p "$target/${relative%/*}"
@@ -55,6 +56,13 @@ isArchive() {
   local magic=
   IFS= read -r -n 7 magic < "$1" 2>/dev/null || true
   [[ $magic == '!<arch>' ]]
+}
+
+# patchProgram FILE RUNPATH: load it with $libc's loader, and libraries from RUNPATH.
+# In this order and apart: patchelf 0.18 makes programs that crash when the longer RUNPATH comes last.
+patchProgram() {
+  patchelf --set-rpath "$2" "$1"
+  patchelf --set-interpreter "$libc/lib/$dynamicLinker" "$1"
 }
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -232,7 +240,8 @@ unpackFile() {
   name=${name#*-}
   case $name in
     *.deb) mkdir -p source && dpkg-deb -x "$1" source ;;
-    *.tar | *.tar.* | *.tgz) tar -xf "$1" ;;
+    *.tar.gz) tar -xzf "$1" ;;
+    *.tar.xz) tar -xJf "$1" ;;
     *) cp -r "$1" "$name" && chmod -R u+w "$name" ;;
   esac
 }
@@ -271,7 +280,8 @@ configurePhase() {
     [[ -z ${setOutputFlags-1} ]] || flags+=(
       --includedir="${!outputInclude}/include" --libdir="${!outputLib}/lib"
     )
-    "${configureScript:-./configure}" "${flags[@]}" ${configureFlags:-}
+    # Sandboxes need not have /bin/sh.
+    CONFIG_SHELL=$SHELL "$SHELL" "${configureScript:-./configure}" "${flags[@]}" ${configureFlags:-}
   fi
   runHook postConfigure
 }
@@ -339,6 +349,16 @@ stripOutput() {
   done
 }
 
+# RUNPATH keeps only the folders that have a library which is needed.
+shrinkRunpaths() {
+  local file
+  while IFS= read -r -d '' file; do
+    if isElf "$file" && [[ $file != *.o && $file != *.debug ]]; then
+      patchelf --shrink-rpath "$file"
+    fi
+  done < <(find "$1" -type f \( -perm -u+x -o -name '*.so*' \) -print0)
+}
+
 fixupPhase() {
   local output each slot
   runHook preFixup
@@ -350,7 +370,8 @@ fixupPhase() {
   for output in $outputs; do
     [[ -e ${!output} ]] || continue
     if [[ -d ${!output} ]]; then
-      stripOutput "${!output}"
+      [[ $output == debug || -z ${STRIP:-} ]] || shrinkRunpaths "${!output}"
+      [[ $output == debug ]] || stripOutput "${!output}"
       patchShebangs "${!output}"/bin/* "${!output}"/sbin/* "${!output}"/libexec/*
     fi
   done

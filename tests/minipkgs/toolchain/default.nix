@@ -49,7 +49,7 @@ rec {
       (there "libc6-dev")
       (debian.deb "all" "linux-libc-dev")
     ];
-    inherit (hostPlatform) multiarch dynamicLinker;
+    inherit (hostPlatform) multiarch dynamicLinker kernel;
     installPhase = builtins.readFile ./install-glibc.sh;
     dontFixup = true;
   };

@@ -12,8 +12,7 @@ for tool in usr/bin/"$multiarch"-*; do
     continue
   fi
   cp "$tool" "$out/bin/$targetPrefix$name"
-  patchelf --set-interpreter "$libc/lib/$dynamicLinker" --set-rpath "$out/lib:$libc/lib" \
-    "$out/bin/$targetPrefix$name"
+  patchProgram "$out/bin/$targetPrefix$name" "$out/lib:$libc/lib"
 done
 ln -s "${targetPrefix}ld.bfd" "$out/bin/${targetPrefix}ld"
 for library in "$out"/lib/*.so*; do

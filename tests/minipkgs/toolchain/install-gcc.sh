@@ -47,9 +47,7 @@ for file in "$out"/lib/*.so.* "$out"/bin/* "$out/libexec/$own"/*; do
   if [[ ! -f $file || -L $file ]]; then continue; fi
   case $file in
     *.so*) patchelf --set-rpath "$out/lib:$libc/lib" "$file" ;;
-    *)
-      patchelf --set-interpreter "$libc/lib/$dynamicLinker" --set-rpath "$out/lib:$libc/lib" "$file"
-      ;;
+    *) patchProgram "$file" "$out/lib:$libc/lib" ;;
   esac
 done
 

@@ -14,8 +14,6 @@ if [[ ! -e $out/lib/libm.so ]]; then ln -s libm.so.6 "$out/lib/libm.so"; fi
 
 cp -r usr/include "$dev/include"
 cp -r "usr/include/$multiarch"/. "$dev/include/"
-rm -rf "$dev/include/$multiarch"
-if [[ -L $dev/include/asm || ! -e $dev/include/asm ]]; then
-  echo "glibc: no architecture headers" >&2
-  exit 1
-fi
+rm -rf "$dev/include/$multiarch" "$dev/include/asm"
+# The kernel's own headers of every architecture come in one package.
+cp -rL "usr/lib/linux/uapi/$kernel/asm" "$dev/include/asm"

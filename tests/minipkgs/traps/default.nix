@@ -74,13 +74,13 @@ in
 rec {
   # ---- hooks --------------------------------------------------------------------------------------
 
-  die-hook = makeSetupHook stdenv {
+  die-hook = makeSetupHook pkgs.stdenvNoCC {
     name = "die-hook";
     hook = ./hooks/die.sh;
   };
 
   # Runs while building, so it comes from the build machine's set; the shell it embeds is the host's.
-  makeShellWrapper = makeSetupHook buildPackages.stdenv {
+  makeShellWrapper = makeSetupHook buildPackages.stdenvNoCC {
     name = "make-shell-wrapper-hook";
     hook = ./hooks/make-wrapper.sh;
     substitutions.shell = "${pkgs.bash}/bin/bash";
@@ -97,9 +97,9 @@ rec {
   # A build tool: stamps a file with a checksum.
   stamp = program "stamp" { };
 
-  # Made by the host's standard environment, as script hooks of language sets are, so it carries
+  # Made by the host's environment, as script hooks of language sets are, so it carries
   # the host's flags; the program it embeds runs while building.
-  stampHook = makeSetupHook stdenv {
+  stampHook = makeSetupHook pkgs.stdenvNoCC {
     name = "stamp-install-hook";
     hook = ./hooks/stamp.sh;
     substitutions.stamp = "${buildPackages.stamp}/bin/stamp";
@@ -110,7 +110,7 @@ rec {
   };
 
   # Embeds both: the build machine's tool that it runs, the host's shell that it leaves behind.
-  launcherHook = makeSetupHook stdenv {
+  launcherHook = makeSetupHook pkgs.stdenvNoCC {
     name = "launcher-hook";
     hook = ./hooks/launcher.sh;
     substitutions = {
