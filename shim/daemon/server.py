@@ -23,7 +23,7 @@ from shim.config import Config
 from shim.daemon.builds import Builds
 from shim.daemon.checks import check
 from shim.daemon.client import ClientGone
-from shim.daemon.nixdaemon import plant_launch, serving_launch, supervise
+from shim.daemon.nixdaemon import accepts, plant_launch, serving_launch, supervise
 from shim.daemon.planting import Planter
 from shim.daemon.session import Services, Session, Who
 from shim.daemon.state import State
@@ -91,6 +91,12 @@ async def _run(
                     launch, task_status=task_status, **patience
                 )
                 await daemons.start(start)
+            elif not await accepts(launch.socket):
+                raise ShimError(
+                    f"nothing listens at `{launch.socket}`, the socket of the {launch.name}",
+                    hint="start that nix-daemon, or let us: start = true",
+                    code=ExitCode.UNAVAILABLE,
+                )
         planter = Planter(config, plant.socket, systems, _keys(config))
         services = Services(config, serving.socket, Builds(config, tables, planter, state, lacks))
         await _listen(services)

@@ -13,8 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -96,10 +95,293 @@ def realise(*paths: str) -> list[str]:
     return run(["nix-store", "--realise", *paths]).stdout.split()
 
 
+def build_tools(cross: str) -> None:
+    """Realise what a cross derivation uses on the build machine, so that plants find it."""
+    names = json.loads(run(["nix", "show-derivation", cross]).stdout)[cross]["inputDrvs"]
+    tools = [drv for drv in names if "stdenv" in drv or "-unknown-" not in Path(drv).name]
+    realise(*(f"{drv}!{','.join(names[drv])}" for drv in tools))
+
+
+def run_in(root: Path, arguments: Sequence[str], given: bytes = b"") -> bytes:
+    """Run a program of a store below `root` where its paths are what it thinks they are."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--root", root, *arguments],
+        input=given,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout
+
+
 def inputs(drv: str) -> list[str]:
     """What a board must have before it can ask a builder for `drv`: its inputs, realised here."""
     shown = json.loads(run(["nix", "show-derivation", drv]).stdout)[drv]
-    wanted = [
-        f"{each}!{','.join(names)}" for each, names in sorted(shown["inputDrvs"].items())
-    ]
+    wanted = [f"{each}!{','.join(names)}" for each, names in sorted(shown["inputDrvs"].items())]
     return [*(realise(*wanted) if wanted else []), *shown["inputSrcs"]]
+
+
+CONFIG: Final = """\
+socket = "{base}/shim.sock"
+state-directory = "{base}/state"
+systems = ["aarch64-linux"]
+tables = [{tables}]
+trust-boards = {trust}
+
+[serving]
+root = "{base}/serve"
+settings = {{ max-jobs = "4" }}
+
+[plant]
+root = "{plant}"
+settings = {{ max-jobs = "2" }}
+
+[policy]
+cross = {cross}
+
+[deadlines]
+shutdown = 5
+"""
+
+
+@dataclass
+class Shim:
+    """A running `nix-shim serve` with stores of its own below `base`."""
+
+    base: Path
+    tables: Sequence[Path] = ()
+    cross: bool = True
+    trust: bool = False
+    plant: Path | None = None
+    """Root of the plant store; shared between shims that do not run at the same time."""
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def socket(self) -> Path:
+        return self.base / "shim.sock"
+
+    @property
+    def serving_root(self) -> Path:
+        return self.base / "serve"
+
+    @property
+    def plant_root(self) -> Path:
+        return self.plant or self.base / "plant"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "shim.log"
+
+    def start(self, timeout: float = 60) -> None:
+        """Start it and wait until its socket accepts."""
+        self.base.mkdir(parents=True, exist_ok=True)
+        config = self.base / "shim.toml"
+        config.write_text(
+            CONFIG.format(
+                base=self.base,
+                plant=self.plant_root,
+                tables=", ".join(f'"{table}"' for table in self.tables),
+                cross=str(self.cross).lower(),
+                trust=str(self.trust).lower(),
+            )
+        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [SHIM, "serve", "--config", config],
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout
+        while not accepts(self.socket):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the shim did not come up:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """SIGTERM, as a service manager does; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory is out."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(60)
+
+    def __enter__(self) -> "Shim":  # noqa: PYI034 - never subclassed
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def serves(self, path: str) -> bool:
+        """Whether the serving store has `path` as valid, asked of the store itself."""
+        store = f"local?root={self.serving_root}"
+        done = run(["nix-store", "--store", store, "--check-validity", path], check=False)
+        return done.returncode == 0
+
+    def builder(self, *, jobs: int = 8) -> str:
+        """This shim as a line of `nix.buildMachines`, reached without SSH.
+
+        Nix runs the remote program directly for the host `localhost` and no other.
+        """
+        program = f"{SHIM}%20stdio%20--socket%20{self.socket}"
+        return f"ssh-ng://localhost?remote-program={program} aarch64-linux - {jobs} 1 - - -"
+
+
+def accepts(path: Path) -> bool:
+    """Whether something listens at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class SshDoor:
+    """A real sshd whose only key runs `nix-shim stdio`, as README tells operators to set it up."""
+
+    base: Path
+    shim: Shim
+    peer: str = "attic"
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __enter__(self) -> "SshDoor":  # noqa: PYI034 - never subclassed
+        self.base.mkdir(parents=True, exist_ok=True)
+        for name in ("host", "board"):
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.base / name])
+        public = (self.base / "board.pub").read_text().strip()
+        command = f"{SHIM} stdio --socket {self.shim.socket} --peer {self.peer}"
+        keys = self.base / "authorized_keys"
+        keys.write_text(f'command="{command}",restrict {public}\n')
+        Path("/run/sshd").mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [
+                *("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", "-p", str(self.port)),
+                *("-h", self.base / "host", "-o", "ListenAddress=127.0.0.1"),
+                *("-o", f"AuthorizedKeysFile={keys}", "-o", "StrictModes=no"),
+                *("-o", "PasswordAuthentication=no", "-o", "UsePAM=no"),
+                *("-o", f"PidFile={self.base}/sshd.pid"),
+            ],
+            stderr=(self.base / "sshd.log").open("wb"),
+            stdin=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((self.base / "sshd.log").read_text())
+            time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(20)
+
+    @property
+    def options(self) -> str:
+        """NIX_SSHOPTS of a board that may come in."""
+        return (
+            f"-p {self.port} -i {self.base}/board -o StrictHostKeyChecking=no"
+            " -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        )
+
+    def builder(self, *, jobs: int = 8) -> str:
+        """A line of `nix.buildMachines`.  Never `localhost`: Nix bypasses SSH for that name."""
+        return f"ssh-ng://root@127.0.0.1 aarch64-linux - {jobs} 1 - - -"
+
+
+@dataclass
+class Board:
+    """A board: a store of its own that builds nothing itself."""
+
+    root: Path
+    suite: str | None = None
+    """Debian suite whose Nix it runs (`scripts/fetch-nix`); None for the installed one."""
+    shares: tuple[Path, ...] = ()
+    """Folders that its Nix sees besides its own, when it runs in a tree of another suite."""
+
+    @property
+    def store(self) -> str:
+        return f"local?root={self.root}"
+
+    def receive(self, paths: Sequence[str]) -> None:
+        """Copy closures from the host's store, as a binary cache would have given them."""
+        if paths:
+            run(["nix", "copy", "--no-check-sigs", "--to", self.store, *paths])
+
+    def nix(
+        self,
+        *arguments: str | Path,
+        check: bool = True,
+        timeout: float = 1200,
+        **environ: str,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the board's Nix programs."""
+        enter: list[str | Path] = []
+        if self.suite is not None:
+            enter = [ROOT / "scripts" / "in-root"]
+            for folder in (self.root, MINIPKGS, CACHE / "minipkgs", *self.shares):
+                enter += ["--bind", folder]
+            enter.append(self.suite)
+        return run(
+            [*enter, *arguments],
+            check=check,
+            timeout=timeout,
+            environ=environment(NIX_SHIM_CACHE=str(CACHE), **environ),
+        )
+
+    def version(self) -> str:
+        """Which Nix it runs."""
+        return self.nix("nix", "--version").stdout.split()[-1]
+
+    def build(
+        self,
+        attribute: str,
+        builder: str,
+        *,
+        check: bool = True,
+        timeout: float = 1200,
+        **environ: str,
+    ) -> subprocess.CompletedProcess[str]:
+        """Ask for an attribute of minipkgs with `builder` as the only one that may build."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return self.nix(
+            *("nix-build", MINIPKGS, "-A", attribute, "--no-out-link", "--store", self.store),
+            *("--max-jobs", "0", "--builders", builder),
+            check=check,
+            timeout=timeout,
+            **environ,
+        )
+
+    def physical(self, path: str) -> Path:
+        """Where the files of a store path of the board lie."""
+        return self.root / path.lstrip("/")
+
+
+def pair(native: str, cross: str, output: Path) -> Path:
+    """Make an equivalence table of two graphs in the host's store."""
+    run([SHIM, "table", "pair", "--native", native, "--cross", cross, "-o", output])
+    return output
