@@ -138,10 +138,15 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _replaced(replacements: Iterable[Replacement]) -> Iterator[str]:
-    rows = list(replacements)
-    width = max((len(row.slot) for row in rows), default=0)
-    for row in rows:
-        yield f"{row.slot:{width}}  {row.old.name} -> {row.new.name}  ({row.reason})"
+    """One line for each pair of paths: a library is often mentioned in five variables."""
+    slots: dict[tuple[StorePath, StorePath], list[str]] = {}
+    reasons: dict[tuple[StorePath, StorePath], str] = {}
+    for row in replacements:
+        pair = row.old, row.new
+        slots.setdefault(pair, []).append(row.slot)
+        reasons.setdefault(pair, row.reason)
+    for (old, new), where in slots.items():
+        yield f"{old.name} -> {new.name} in {', '.join(where)} ({reasons[old, new]})"
 
 
 def _graft_line(graft: Graft) -> str:

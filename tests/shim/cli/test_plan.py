@@ -28,7 +28,7 @@ def test_prints_a_readable_tree(table: Path) -> None:
     result = run(table, corpus().native("zlib"))
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"plant {corpus().native('zlib')}\n")
-    assert "stdenv  stdenv-linux -> stdenv-linux  (graft stdenv-linux.drv)" in result.output
+    assert "stdenv-linux -> stdenv-linux in stdenv (graft stdenv-linux.drv)" in result.output
     assert "glibc-2.39-5-dev and glibc-aarch64-unknown-linux-gnu-2.39-5-dev" in result.output
 
 
