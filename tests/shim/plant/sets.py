@@ -135,6 +135,7 @@ class Versions:
     libc: str = "2.41"
     march: str = "-march=rv64gc"
     hardening: str = "pic relro"
+    configured: str = ""
 
 
 @dataclass
@@ -241,7 +242,8 @@ def _toolchain(side: Side, versions: Versions, prefix: str, tools: Side) -> None
         versions.gcc,
         outputs="out lib",
         src=world.fixed(f"gcc-{versions.gcc}.tar.xz"),
-        configureFlags=f"--with-ld={linker}/bin/ld --with-headers={libc['dev']}/include",
+        configureFlags=f"--with-ld={linker}/bin/ld --with-headers={libc['dev']}/include"
+        f" {versions.configured}",
     )
     inner = f"/{prefix.removesuffix('-')}/lib" if prefix else "/lib"
     wrapper = here.make(

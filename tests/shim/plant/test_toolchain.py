@@ -1,0 +1,67 @@
+"""Which toolchains may stand in for one another."""
+
+import pytest
+
+from shim.equivalence.table import Table
+from shim.plant.plan import Decline, Kind
+from shim.plant.planner import Planner
+from tests.shim.plant.sets import Versions, sets
+
+
+def test_equal_toolchains_are_admitted() -> None:
+    made = sets()
+    made.both("app")
+    made.planted("app")
+
+
+@pytest.mark.parametrize(
+    ("cross", "complaint"),
+    [
+        (Versions(gcc="13.3"), "compiler version: native `14.2`, cross `13.3`"),
+        (Versions(libc="2.40"), "libc version: native `2.41`, cross `2.40`"),
+        (
+            Versions(march="-march=rv64gc -mabi=lp64"),
+            "compiler wrapper: native `-march=rv64gc`, cross `-mabi=lp64 -march=rv64gc`",
+        ),
+        (Versions(march="-march=rv64g"), "cross `-march=rv64g`"),
+        (Versions(hardening="pic"), "hardening flags of the compiler wrapper"),
+        (
+            Versions(configured="--with-float=soft"),
+            "configured instruction set and ABI: native ``, cross `--with-float=soft`",
+        ),
+    ],
+)
+def test_others_are_refused_with_every_difference(cross: Versions, complaint: str) -> None:
+    made = sets(cross=cross)
+    made.both("app")
+    refused = made.declined("app")
+    assert [each.kind for each in refused.refusals] == [Kind.TOOLCHAIN]
+    assert complaint in refused.reasons[0]
+
+
+def test_several_differences_are_told_at_once() -> None:
+    made = sets(cross=Versions(gcc="13.3", libc="2.40"))
+    made.both("app")
+    (reason,) = made.declined("app").reasons
+    assert "compiler version" in reason
+    assert "libc version" in reason
+
+
+def test_a_table_without_the_pair_of_environments_is_refused() -> None:
+    made = sets()
+    made.both("app")
+    table = made.table("app")
+    bare = Table.of(table, provenance=table.provenance)
+    refused = Planner(bare, made.world.derivations()).plan(made.native.attributes["app"].drv)
+    assert isinstance(refused, Decline)
+    assert [each.kind for each in refused.refusals] == [Kind.TOOLCHAIN]
+    assert "scan a root" in refused.reasons[0]
+
+
+def test_what_has_no_compiler_needs_no_toolchain() -> None:
+    made = sets()
+    for side in (made.native, made.cross):
+        side.stdenv = None
+    made.both("text", src=False, buildCommand="echo @bash@ > $out")
+    assert not made.planted("text").grafts
+    assert not made.planted("text").headers
