@@ -1,13 +1,10 @@
 """What two whole graphs say of themselves before they are walked: systems, triples, forgeries."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from protocol.errors import ProtocolError
-from protocol.store.modulo import HashModulo, check_outputs
 from protocol.store.path import StorePath
 from shim.equivalence.recipe import Recipe, Recipes
-from shim.equivalence.source import UnreadableDerivation
 from shim.errors import ExitCode, ShimError
 from shim.systems import Systems
 
@@ -34,30 +31,15 @@ def closure(recipes: Recipes, roots: Iterable[StorePath]) -> list[Recipe]:
 
 
 def without_forged(recipes: Recipes, graph: Iterable[Recipe]) -> list[Recipe]:
-    """The derivations of `graph` whose output paths follow from them; others become broken.
-
-    Nix up to 2.7 hashed inputs of equal hash in another way, so either result will do.  Where an
-    input is missing nothing can be said, and the derivation stays.
-    """
-    ways = [
-        HashModulo(recipes.derivation, recipes.store_dir, last_wins=last_wins)
-        for last_wins in (False, True)
-    ]
-    return [recipe for recipe in graph if not _forged(recipe, ways, recipes)]
-
-
-def _forged(recipe: Recipe, ways: Sequence[HashModulo], recipes: Recipes) -> bool:
-    for modulo in ways:
-        try:
-            check_outputs(recipe.derivation, modulo)
-        except UnreadableDerivation:
-            return False
-        except ProtocolError as error:
-            why = str(error)
+    """The derivations of `graph` whose output paths follow from them; others become broken."""
+    sound = []
+    for recipe in graph:
+        why = recipes.derivations.forgery(recipe.path)
+        if why:
+            recipes.reject(recipe.path, why)
         else:
-            return False
-    recipes.reject(recipe.path, why)
-    return True
+            sound.append(recipe)
+    return sound
 
 
 def system_of(recipes: Recipes, roots: Iterable[StorePath], side: str) -> str:

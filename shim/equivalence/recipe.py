@@ -113,11 +113,10 @@ class Recipes:
 
     def __init__(self, derivations: Derivations) -> None:
         self.broken: dict[StorePath, UnreadableDerivation] = {}
-        self.store_dir = derivations.store_dir
-        self._derivations = derivations
+        self.derivations = derivations
         self._opened: dict[StorePath, Recipe] = {}
         self._find = re.compile(
-            f"{re.escape(self.store_dir)}/([{ALPHABET}]{{{DIGEST_LENGTH}}})-"
+            f"{re.escape(derivations.store_dir)}/([{ALPHABET}]{{{DIGEST_LENGTH}}})-"
         ).finditer
 
     def get(self, path: StorePath) -> Recipe | None:
@@ -138,7 +137,7 @@ class Recipes:
         """
         if path in self.broken:
             raise self.broken[path]
-        return self._derivations[path]
+        return self.derivations[path]
 
     def reject(self, path: StorePath, why: str) -> None:
         """Treat the derivation at `path` as one that cannot be read."""
@@ -148,7 +147,7 @@ class Recipes:
     def _open(self, path: StorePath, derivation: Derivation) -> Recipe:
         texts = variables(derivation)
         known = self._known(derivation)
-        prefix = f"{self.store_dir}/"
+        prefix = f"{self.derivations.store_dir}/"
         skipped = {*derivation.outputs, *filter(UNREFERENCED.fullmatch, texts)}
         mentions = {
             name: found

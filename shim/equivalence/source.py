@@ -18,6 +18,7 @@ from protocol.errors import ProtocolError
 from protocol.store import aterm
 from protocol.store.addressing import text_path
 from protocol.store.derivation import Derivation
+from protocol.store.modulo import HashModulo, check_outputs
 from protocol.store.path import STORE_DIR, StorePath
 from shim.errors import ExitCode, ShimError
 
@@ -56,6 +57,11 @@ class Derivations:
         self.store_dir = store_dir
         self._read = read
         self._parsed: dict[StorePath, Derivation | UnreadableDerivation] = {}
+        self._forgeries: dict[StorePath, str] = {}
+        self._ways = [
+            HashModulo(self.__getitem__, store_dir, last_wins=last_wins)
+            for last_wins in (False, True)
+        ]
 
     @classmethod
     def open(cls, where: Path, store_dir: str = STORE_DIR) -> "Derivations":
@@ -82,6 +88,33 @@ class Derivations:
         if isinstance(found, UnreadableDerivation):
             raise found
         return found
+
+    def forgery(self, path: StorePath) -> str:
+        """Why the output paths stated by the derivation at `path` cannot be its own.
+
+        Empty if they are.  Nix up to 2.7 hashed inputs of equal hash in another way, so either
+        result will do.  Where an input is missing nothing can be said, and that is empty too.
+
+        Raises:
+            UnreadableDerivation: there is no such derivation.
+        """
+        why = self._forgeries.get(path)
+        if why is None:
+            why = self._forgeries[path] = self._forgery(self[path])
+        return why
+
+    def _forgery(self, derivation: Derivation) -> str:
+        why = ""
+        for modulo in self._ways:
+            try:
+                check_outputs(derivation, modulo)
+            except UnreadableDerivation:
+                return ""
+            except ProtocolError as error:
+                why = str(error)
+            else:
+                return ""
+        return why
 
     def __contains__(self, path: StorePath) -> bool:
         try:
