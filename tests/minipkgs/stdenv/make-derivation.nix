@@ -137,6 +137,7 @@ made
     name = output;
     value = made.${output} // {
       inherit (made) outputs;
+      outputSpecified = true;
     };
   }) outputs
 )
