@@ -35,11 +35,16 @@ moveToOutput() {
     for source in "${!output}"/$pattern; do
       [[ -e $source || -L $source ]] || continue
       relative=${source#"${!output}"/}
-      if [[ $target != REMOVE ]]; then
+      if [[ $relative == */* ]]; then
         mkdir -p "$target/${relative%/*}"
-        mv "$source" "$target/$relative"
       else
+        mkdir -p "$target"
+      fi
+      if [[ -d $target/$relative ]]; then
+        cp -r "$source"/. "$target/$relative/"
         rm -r "$source"
+      else
+        mv "$source" "$target/$relative"
       fi
       rmdir -p --ignore-fail-on-non-empty "${source%/*}" 2>/dev/null || true
     done
@@ -343,7 +348,8 @@ stripOutput() {
     [[ -d $1/$folder && ! -L $1/$folder ]] || continue
     while IFS= read -r -d '' file; do
       if isElf "$file" || isArchive "$file"; then
-        "$STRIP" -S -p "$file"
+        # Some packages install programs of another machine.
+        "$STRIP" -S -p "$file" 2>/dev/null || true
       fi
     done < <(find "$1/$folder" -type f -print0)
   done
@@ -411,6 +417,8 @@ recordPropagatedDependencies() {
 
 genericBuild() {
   local phase
+  # Packages' own scripts are not written for it.
+  set +u
   if [[ -n ${buildCommandPath:-} ]]; then
     source "$buildCommandPath"
     return
