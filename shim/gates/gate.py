@@ -22,6 +22,10 @@ HEAD: Final = 512
 """Bytes at the beginning of each content that tell what it is (tar's magic is at 257)."""
 
 
+_RANKS: Final = {rule: rank for rank, rule in enumerate(RULES)}
+"""Causes come before what follows from them: `RULES` lists them in that order."""
+
+
 class Item:
     """A file's contents, or those of a member of an archive or compressed file.
 
@@ -96,7 +100,9 @@ class Report:
                 findings.append(
                     Finding(rule, severity, "", None, f"{more} more like it", RULES[rule].advice)
                 )
-        findings.sort(key=lambda found: (-found.severity, not found.path, found.path, found.rule))
+        findings.sort(
+            key=lambda found: (-found.severity, _RANKS[found.rule], not found.path, found.path)
+        )
         accepted = all(found.severity < Severity.ERROR for found in findings)
         return Verdict(accepted, tuple(findings), self.files, self.examined)
 

@@ -58,7 +58,7 @@ class Verdict:
 
     Attributes:
         accepted: nothing found weighs as much as an error.
-        findings: worst first, then by path.
+        findings: worst first, then causes before consequences, then by path.
         files: directory entries and members looked at.
         examined: bytes of content looked at, members counted uncompressed.
     """
