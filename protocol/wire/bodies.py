@@ -94,9 +94,9 @@ class NarBody:
         self.finished = False
         self.reader = NarReader()
 
-    def read(self, source: Source) -> bytes:
-        """Take what belongs to the NAR; see `Body.read`."""
-        data = source.take_some()
+    def read(self, source: Source, most: int | None = None) -> bytes:
+        """Take what belongs to the NAR, and no more than `most` bytes; see `Body.read`."""
+        data = source.take_some(most)
         self.reader.feed(data)
         if not self.reader.finished:
             return data

@@ -15,10 +15,11 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Generic, TypeVar, dataclass_transform
 
-from protocol.errors import UnknownOperation
+from protocol.errors import ProtocolError, UnknownOperation
 from protocol.version import Dialect, Number
 from protocol.wire.codec import Codec
 from protocol.wire.layout import On, record, wire
+from protocol.wire.source import Source, Underrun
 
 R_co = TypeVar("R_co", covariant=True)
 Q = TypeVar("Q", bound="Request[Any]")
@@ -66,6 +67,27 @@ class Operation:
     def exists(self, dialect: Dialect) -> bool:
         """Whether peers of that dialect know it."""
         return self.gate.present(dialect)
+
+    def read_request(self, source: Source, dialect: Dialect) -> Request[Any]:
+        """Read what is behind the number; the operation's name begins the path of errors.
+
+        Raises:
+            Underrun, RemoteProtocolError: as codecs do.
+        """
+        try:
+            request: Request[Any] = self.layout.get(source, dialect)
+        except (Underrun, ProtocolError) as error:
+            error.path = (self.name, *error.path)
+            raise
+        return request
+
+    def read_reply(self, source: Source, dialect: Dialect) -> Any:
+        """Read a reply; errors as `read_request`."""
+        try:
+            return self.reply.get(source, dialect)
+        except (Underrun, ProtocolError) as error:
+            error.path = (self.name, "reply", *error.path)
+            raise
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(wire,))

@@ -52,8 +52,8 @@ class Source:
         """How many bytes have been fed and not been read."""
         return len(self.data) - self.at + sum(map(len, self._pieces))
 
-    def begin(self, limit: int) -> None:
-        """Say that a value of at most `limit` bytes begins here.
+    def begin(self, limit: int | None) -> None:
+        """Say that a value of at most `limit` bytes, or a body of any length, begins here.
 
         Raises:
             LocalProtocolError: the value before has been left unfinished.

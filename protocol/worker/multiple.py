@@ -1,0 +1,139 @@
+"""The body of `AddMultipleToStore`: many paths in one stream, dependencies first.
+
+    body = u64 count, count x (path, path info as of 1.16, NAR)
+
+The layout of the infos is that of 1.16 whatever was negotiated.  A reader that has a path already
+skips `nar_size` bytes, so that a wrong size is an error here.
+Checked against Nix's `Store::addMultipleToStore`.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from protocol.errors import RemoteProtocolError
+from protocol.limits import MAX_ITEMS, MAX_REQUEST
+from protocol.store.path import STORE_DIR, StorePath
+from protocol.store.path_info import PathInfo
+from protocol.version import Dialect
+from protocol.wire.bodies import NarBody
+from protocol.wire.source import WORD, Source, Underrun
+from protocol.worker.results import ValidPathInfo, valid_path_info
+from protocol.worker.versions import minor
+
+_NUMBER: Final = minor(16)
+_DIALECT: Final = Dialect(_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many paths follow."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A path begins; its NAR follows."""
+
+    path: StorePath
+    info: PathInfo
+
+
+@dataclass(frozen=True, slots=True)
+class NarData:
+    """Some of the NAR, never empty."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NarEnd:
+    """The NAR of the latest item is complete."""
+
+
+Event: TypeAlias = Count | Item | NarData | NarEnd
+"""All that such a body consists of."""
+
+
+def count(number: int) -> bytes:
+    """What the body begins with."""
+    return WORD.pack(number)
+
+
+def info(path: StorePath, about: PathInfo) -> bytes:
+    """What comes before the NAR of `path`."""
+    return valid_path_info.put(ValidPathInfo(path, about), _DIALECT)
+
+
+class MultipleReader:
+    """One body, read piece by piece.  Holds no NAR."""
+
+    def __init__(self, store_dir: str = STORE_DIR) -> None:
+        self._dialect = Dialect(_NUMBER, store_dir=store_dir)
+        self._source = Source()
+        self._source.begin(MAX_REQUEST)
+        self._left: int | None = None
+        self._nar: NarBody | None = None
+        self._size = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all paths that were announced have come."""
+        return self._left == 0 and self._nar is None
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Read some more of the body.
+
+        Raises:
+            RemoteProtocolError: it breaks a rule, or goes on behind its end.
+        """
+        self._source.feed(data)
+        events: list[Event] = []
+        if not self._source.starved:
+            try:
+                while not self.finished:
+                    events.append(self._next())
+            except Underrun:
+                return events
+            if left := len(self._source):
+                raise RemoteProtocolError(f"{left} bytes are left over behind the last path")
+        return events
+
+    def end(self) -> None:
+        """Say that no more bytes come.
+
+        Raises:
+            RemoteProtocolError: paths are missing.
+        """
+        if not self.finished:
+            raise RemoteProtocolError("the body ends before all of its paths have come")
+
+    def _next(self) -> Event:
+        if self._left is None:
+            self._left = self._source.u64()
+            if self._left > MAX_ITEMS:
+                raise RemoteProtocolError(f"{self._left} paths, at most {MAX_ITEMS} are accepted")
+            return Count(self._left)
+        if self._nar is None:
+            item = valid_path_info.get(self._source, self._dialect)
+            self._nar = NarBody()
+            self._size = item.info.nar_size
+            return Item(item.path, item.info)
+        if self._nar.finished:
+            return self._end_nar(self._nar)
+        # Not more than was announced, so that what lies behind is not copied for every NAR.
+        left = self._size - self._nar.reader.offset
+        if left <= 0:
+            raise RemoteProtocolError(f"a NAR does not end within the announced {self._size} bytes")
+        return NarData(self._nar.read(self._source, left))
+
+    def _end_nar(self, nar: NarBody) -> Event:
+        assert self._left is not None
+        if nar.reader.offset < self._size:
+            raise RemoteProtocolError(
+                f"a NAR of {nar.reader.offset} bytes was announced to have {self._size}"
+            )
+        self._left -= 1
+        self._nar = None
+        self._source.begin(MAX_REQUEST)
+        return NarEnd()
