@@ -45,9 +45,8 @@ def emulation_lack(nix_system: str, systems: Systems) -> str | None:
 
 def plants_lack() -> str | None:
     """Why planted builds cannot run without emulators here; None if they can."""
-    for program in ("unshare", "setpriv"):
-        if shutil.which(program) is None:
-            return f"`{program}` is not installed: it is part of util-linux"
+    if shutil.which("setpriv") is None:
+        return "`setpriv` is not installed: it is part of util-linux"
     done = subprocess.run(
         [*WITHOUT_EMULATORS, "test", "-e", str(BINFMT / "register")],
         capture_output=True,

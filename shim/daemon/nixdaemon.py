@@ -1,14 +1,14 @@
 """The nix-daemons that we start: how each is launched, when it is ready, and that it stays up.
 
 Two kinds.  The serving store's daemon may run emulators and use substituters.  The plant store's
-has neither emulators nor keys nor hooks: it lives in a user namespace of its own in which an empty
-binfmt_misc is mounted (possible since Linux 6.7), so a foreign program that a planted build starts
-fails with "Exec format error" instead of running unseen.  Both follow us into death by
-PR_SET_PDEATHSIG, which has to be set last: entering a user namespace clears it.
+has neither emulators nor keys nor hooks: it is started by `shim.emulatorless`, so a foreign program
+that a planted build starts fails with "Exec format error" instead of running unseen.  Both follow
+us into death by PR_SET_PDEATHSIG.
 """
 
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,7 @@ from shim.errors import ExitCode, ShimError
 log = structlog.get_logger()
 
 DEATH: Final = ("setpriv", "--pdeathsig", "TERM")
-WITHOUT_EMULATORS: Final = (
-    "unshare",
-    "--user",
-    "--mount",
-    "--map-root-user",
-    "sh",
-    "-c",
-    'mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && exec "$@"',
-    "sh",
-)
+WITHOUT_EMULATORS: Final = (sys.executable, "-m", "shim.emulatorless")
 """Runs its arguments where no foreign program can be executed."""
 
 READY_POLL: Final = 0.05
@@ -75,8 +66,8 @@ COMMON: Final = {
 }
 """Settings of every nix-daemon of ours.
 
-`build-users-group` is empty because inside a user namespace with one user there are no others;
-the sandbox still separates builds.  `builders` is empty so that no build leaves this machine again.
+`build-users-group` is empty so that no users have to be made; the sandbox separates builds.
+`builders` is empty so that no build leaves this machine again.
 """
 
 
@@ -116,7 +107,7 @@ def plant_launch(config: Config) -> Launch:
     return Launch(
         "plant nix-daemon",
         where,
-        (*WITHOUT_EMULATORS, *DEATH, config.plant.program),
+        (*WITHOUT_EMULATORS, config.plant.program),
         _environment(config.plant, where, settings),
     )
 

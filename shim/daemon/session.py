@@ -82,7 +82,8 @@ class Session:
         self._config = services.config
         self._who = who
         self._connection = ServerConnection(self._config.store_dir)
-        self._connection.receive(head)
+        if head:
+            self._connection.receive(head)
         self._client = Client(stream, self._connection, self._config.deadlines)
         self._narrator = Narrator(self._client.log)
         self._upstream: Upstream | None = None
