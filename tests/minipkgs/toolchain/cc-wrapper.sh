@@ -9,11 +9,10 @@ flags() {
   [[ ! -f $2 ]] || read -r -d '' -a into < "$2" || true
 }
 
-link=1 cxx=@isCxx@
+link=1
 for argument; do
   case $argument in
     -c | -S | -E | -M | -MM | -fsyntax-only) link= ;;
-    -x*) [[ $argument != -xc++* ]] || cxx=1 ;;
   esac
 done
 # Questions (`-v`, `--version`, `-print-...`) are the compiler's to answer.

@@ -6,13 +6,12 @@ done
 wrap() {
   local name
   prog=$cc/bin/$targetPrefix$1
-  isCxx=$2
-  shift 2
+  shift
   for name in "$@"; do
     substituteAll "$wrapper" "$out/bin/$targetPrefix$name"
     chmod +x "$out/bin/$targetPrefix$name"
   done
 }
-wrap gcc '' gcc cc
-wrap g++ 1 g++ c++
-wrap cpp '' cpp
+wrap gcc gcc cc
+wrap g++ g++ c++
+wrap cpp cpp

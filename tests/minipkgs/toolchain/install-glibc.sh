@@ -14,6 +14,6 @@ if [[ ! -e $out/lib/libm.so ]]; then ln -s libm.so.6 "$out/lib/libm.so"; fi
 
 cp -r usr/include "$dev/include"
 cp -r "usr/include/$multiarch"/. "$dev/include/"
-rm -rf "$dev/include/$multiarch" "$dev/include/asm"
-# The kernel's own headers of every architecture come in one package.
+# The kernel's headers of every architecture come in one package, as links.
+rm -rf "$dev/include"/*-linux-* "$dev/include/asm" "$dev/include/finclude"
 cp -rL "usr/lib/linux/uapi/$kernel/asm" "$dev/include/asm"

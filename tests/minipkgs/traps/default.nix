@@ -188,6 +188,15 @@ rec {
     separateDebugInfo = true;
   };
 
+  # ---- the compiler's own libraries ----------------------------------------------------------------
+
+  # C++: libstdc++ lies in another output, and natively in another folder of it.
+  words = program "words" {
+    buildPhase = ''
+      $CXX -O2 -o words words.cc
+    '';
+  };
+
   # ---- propagation across two levels ---------------------------------------------------------------
 
   base1 = library "base1" { };
