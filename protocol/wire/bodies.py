@@ -124,6 +124,8 @@ class ExportBody:
         data = source.take_some()
         inner = self._inner
         inner.feed(data)
+        if inner.starved:
+            return data
         try:
             while not self.finished:
                 self._step(inner)
@@ -145,6 +147,7 @@ class ExportBody:
             if magic != EXPORT_MAGIC:
                 raise RemoteProtocolError(f"no export magic behind the NAR, but {magic:#x}")
             self._trailer = False
+            inner.begin(None)
         else:
             more = inner.u64()
             if more > 1:
