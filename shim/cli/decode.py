@@ -10,7 +10,10 @@ import click
 
 from protocol.errors import ProtocolError
 from protocol.store.path import STORE_DIR
+from protocol.transcript.decode import messages
+from protocol.transcript.record import Header
 from protocol.version import Dialect, Number
+from shim.cli.lines import lines
 from shim.errors import ExitCode, ShimError
 from shim.valuejson import form
 from shim.valuejson.convert import to_json, to_json_list
@@ -118,7 +121,7 @@ def command(words: tuple[str, ...], ways: Readings | None, dialect: Any, many: b
     """
     match words:
         case ("transcript", file):
-            raise NotImplementedError(file)
+            print_transcript(file)
         case (file,):
             print_values(file, needs_type(ways), dialect, many=many)
         case _:
@@ -136,3 +139,20 @@ def print_values(file: str, ways: Readings, dialect: Dialect, *, many: bool) -> 
     except ProtocolError as error:
         raise ShimError(f"cannot decode `{file}`: {error}", code=ExitCode.DATA) from error
     click.echo(form.render(value))
+
+
+def print_transcript(file: str) -> None:
+    """Print a recording, one line per message; what is understood is printed before a complaint.
+
+    Raises:
+        ShimError: it is none, or a program in it broke the protocol.
+    """
+
+    def announce(header: Header) -> None:
+        click.echo(f"# {header.protocol} protocol, {header.store_dir}: {header.about}")
+
+    try:
+        for line in lines(messages([read_input(file)], announce)):
+            click.echo(line)
+    except ProtocolError as error:
+        raise ShimError(f"cannot go on in `{file}`: {error}", code=ExitCode.DATA) from error
