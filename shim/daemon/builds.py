@@ -21,7 +21,6 @@ from protocol.worker.messages import (
     BuildDerivation,
     BuildMode,
     BuildPathsWithResults,
-    QueryPathInfo,
     QuerySubstitutablePaths,
     QueryValidPaths,
 )
@@ -374,17 +373,8 @@ class Builds:
 
     async def _allowed(self, step: Cross, wanted: Wanted, context: Context) -> frozenset[StorePath]:
         """The closure of the native derivation's inputs: all that its outputs may refer to."""
-        closure = direct_inputs(wanted.derivation, context.graph) | step.plan.native_inputs
-        fringe = set(closure)
-        while fringe:
-            path = fringe.pop()
-            info = await context.serving.ask(QueryPathInfo(path))
-            if info is None:
-                continue
-            fresh = info.references - closure
-            closure |= fresh
-            fringe |= fresh
-        return frozenset(closure)
+        inputs = direct_inputs(wanted.derivation, context.graph) | step.plan.native_inputs
+        return await context.serving.closure(inputs)
 
 
 def direct_inputs(derivation: Recipe, graph: Derivations) -> set[StorePath]:

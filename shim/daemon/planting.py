@@ -129,7 +129,8 @@ class Planter:
             async with self._open() as plot:
                 await plot.ask(plant_options(substitute=False))
                 result = await self._build(plot, plan, build_log)
-                verdict = await self._judge(plan, platform, allowed)
+                visible = await plot.closure(plan.derivation.input_sources)
+                verdict = await self._judge(plan, platform, allowed, visible, result)
                 await build_log.line(verdict.summary())
                 for finding in verdict.findings:
                     log.info("gate-finding", derivation=plan.native.name, **finding.as_json())
@@ -247,7 +248,14 @@ class Planter:
             )
         return result
 
-    async def _judge(self, plan: Plan, platform: str, allowed: frozenset[StorePath]) -> Verdict:
+    async def _judge(
+        self,
+        plan: Plan,
+        platform: str,
+        allowed: frozenset[StorePath],
+        visible: frozenset[StorePath],
+        result: BuildResult,
+    ) -> Verdict:
         store_dir = self._config.store_dir
         subject = Subject(
             name=plan.native.name.removesuffix(".drv"),
@@ -256,7 +264,9 @@ class Planter:
             root=self._config.plant.root,
             store_dir=store_dir,
             allowed=allowed | frozenset(plan.outputs.values()),
-            forbidden=_forbidden(plan, allowed),
+            forbidden=_forbidden(plan, allowed, visible),
+            visible=visible,
+            built=_made(plan, result),
             closure_roots=(self._config.serving.root,),
         )
         return await trio.to_thread.run_sync(judge, subject, Settings())
@@ -281,11 +291,17 @@ def _physical(root: Path, path: StorePath) -> Path:
     return root / path.lstrip("/")
 
 
-def _forbidden(plan: Plan, allowed: frozenset[StorePath]) -> Mapping[str, str]:
+def _made(plan: Plan, result: BuildResult) -> Mapping[str, StorePath] | None:
+    """What the daemon says it made and is to be kept; None if it does not say."""
+    made = {name: each.out_path for name, each in result.built_outputs.items()}
+    return {name: path for name, path in made.items() if name not in plan.dropped} or None
+
+
+def _forbidden(
+    plan: Plan, allowed: frozenset[StorePath], visible: frozenset[StorePath]
+) -> Mapping[str, str]:
     """Digest -> why, for everything the plant could see that its result may not refer to."""
-    reasons: dict[StorePath, str] = dict.fromkeys(
-        plan.derivation.input_sources, "the build platform"
-    )
+    reasons: dict[StorePath, str] = dict.fromkeys(visible, "the build platform")
     for graft in plan.grafts:
         reasons |= dict.fromkeys(graft.derivation.output_paths().values(), "a grafted tool")
     reasons |= dict.fromkeys(plan.forbidden, "the cross package set")

@@ -4,7 +4,7 @@ One request at a time, as the protocol has it.  Every wait has a deadline on sil
 daemon sends, log lines included, starts it anew.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from protocol.errors import ProtocolError
+from protocol.store.path import StorePath
 from protocol.version import Dialect
 from protocol.worker.client import ClientConnection
 from protocol.worker.events import (
@@ -25,7 +26,7 @@ from protocol.worker.events import (
     Welcomed,
 )
 from protocol.worker.handshake import Trust
-from protocol.worker.messages import Request
+from protocol.worker.messages import QueryPathInfo, Request
 from protocol.worker.stderr import LogMessage, NixError
 from shim.config import Deadlines
 from shim.errors import ExitCode, ShimError
@@ -225,6 +226,18 @@ class Upstream:
         if failure:
             raise failure[0]
         return outcome[0]
+
+    async def closure(self, paths: Iterable[StorePath]) -> frozenset[StorePath]:
+        """The paths, and everything that those among them which are valid refer to."""
+        known = set(paths)
+        fringe = list(known)
+        while fringe:
+            info = await self.ask(QueryPathInfo(fringe.pop()))
+            if info is not None:
+                fresh = info.references - known
+                known |= fresh
+                fringe += fresh
+        return frozenset(known)
 
     async def stream(self, request: Request[None]) -> AsyncIterator[bytes]:
         """Ask for something that is answered by a body, such as a NAR; its pieces.
