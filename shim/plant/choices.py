@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.store.derivation import Recipe
 from protocol.store.path import StorePath
@@ -12,6 +13,8 @@ from shim.plant.graph import CrossGraph, Fate, Refused, Use
 from shim.plant.guards import Names, guard_env, guard_structured
 from shim.plant.plan import Kind, Replacement
 from shim.plant.slots import CHECKS, Occurrence, Rewritten, Slot, by_digest, rewrite
+
+_TARGET: Final = "--target="
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +106,14 @@ def replacements(choices: Iterable[Choice]) -> tuple[Replacement, ...]:
 def _inner_folder(graph: CrossGraph, use: Use) -> str:
     """The folder that only the cross compiler's libraries lie in: `/TRIPLE`, for `/TRIPLE/lib`.
 
-    A native compiler has them in `lib` (nixpkgs: gcc's `targetLibDir` is set when it is a cross
-    compiler).
+    A native compiler has them in `lib` (gcc's `toolexeclibdir` names its target when that is
+    another machine).
     """
     if use.fate is not Fate.REPLACE or graph.machine(use.derivation) is not Machine.BUILD:
         return ""
-    name = use.derivation.name
-    fits = [triple for triple in graph.platforms.triples if name.startswith(f"{triple}-")]
-    return f"/{max(fits, key=len)}" if fits else ""
+    flags = graph.recipe(use.derivation).variable("configureFlags").split()
+    targets = [flag for flag in flags if flag.startswith(_TARGET)]
+    return f"/{targets[-1].removeprefix(_TARGET)}" if targets else ""
 
 
 def _only_guarded(

@@ -66,43 +66,26 @@ class Shape:
     uses: tuple[Use, ...]
     changes: bool
     """Whether any of them does not stay: the derivation reaches a cross host output."""
-
-
-def read(recipes: Recipes, path: StorePath) -> Recipe:
-    """The derivation at `path`, opened up.
-
-    Raises:
-        Refused: it cannot be read.
-    """
-    found = recipes.get(path)
-    if found is None:
-        why = recipes.broken[path]
-        raise Refused(Kind.UNKNOWN, f"{why.message}; scan both package sets again")
-    return found
+    opaque: frozenset[StorePath]
+    """Compilers that reach cross host outputs and are kept all the same, here or further down."""
 
 
 class CrossGraph:
     """The cross derivations under one table, with what planting thinks of them."""
 
-    def __init__(
-        self,
-        recipes: Recipes,
-        derivations: Derivations,
-        table: Table,
-        triples: frozenset[str],
-    ) -> None:
+    def __init__(self, derivations: Derivations, table: Table, triples: frozenset[str]) -> None:
         """See the class.
 
         Args:
-            recipes: the derivations of both sides, opened up.
             derivations: of both sides.
             table: which native output each cross host output stands for.
             triples: GNU triples of the machine that results are for.
         """
         self.derivations = derivations
-        self.recipes = recipes
+        self.recipes = Recipes(derivations)
         self.platforms = Platforms(triples, self.recipes)
         self.counterparts = Counterparts(table, self._is_host)
+        self._kinds = frozenset(map(_kind, triples))
         self._shapes: dict[StorePath, Shape] = {}
 
     def recipe(self, path: StorePath) -> Recipe:
@@ -111,12 +94,22 @@ class CrossGraph:
         Raises:
             Refused: it cannot be read.
         """
-        return read(self.recipes, path)
+        found = self.recipes.get(path)
+        if found is None:
+            why = self.recipes.broken[path]
+            raise Refused(Kind.UNKNOWN, f"{why.message}; scan both package sets again")
+        return found
 
     def machine(self, path: StorePath) -> Machine:
-        """The machine that the derivation at `path` is for."""
-        self.recipe(path)
-        return self.platforms.machine(path)
+        """The machine that the derivation at `path` is for.
+
+        A musl or static set inside the cross set has another triple, but is for the same machine.
+        """
+        triple = self.recipe(path).foreign_triple
+        found = self.platforms.machine(path)
+        if found is Machine.BUILD and triple is not None and _kind(triple) in self._kinds:
+            return Machine.HOST
+        return found
 
     def is_compiled(self, path: StorePath) -> bool:
         """Whether it unpacks and builds a source; else it writes texts, links and copies.
@@ -129,13 +122,14 @@ class CrossGraph:
             recipe.variable("src") or recipe.variable("srcs")
         )
 
-    def is_opaque(self, path: StorePath) -> bool:
-        """Whether it is a compiler that reaches cross host outputs and is kept all the same."""
-        return (
-            self.machine(path) is Machine.BUILD
-            and self.is_compiled(path)
-            and self.shape(path).changes
-        )
+    def opaque(self, path: StorePath) -> frozenset[StorePath]:
+        """Compilers that stay as they are when the derivation at `path` does; perhaps itself."""
+        if self.machine(path) is Machine.ANY:
+            return frozenset()
+        shape = self.shape(path)
+        if shape.changes and self.machine(path) is Machine.BUILD and self.is_compiled(path):
+            return frozenset({path})
+        return shape.opaque
 
     def fate(self, slot: Slot, derivation: StorePath, path: StorePath) -> Fate:
         """What takes the place of an output mentioned in `slot`.
@@ -150,13 +144,11 @@ class CrossGraph:
             return Fate.KEEP
         for_host = machine is Machine.HOST
         compiled = self.is_compiled(derivation)
-        if slot is Slot.BUILD:
+        if slot is not Slot.BUILD:
+            if (for_host and self.counterparts.known(path)) or self.counterparts.library(path):
+                return Fate.REPLACE
             if for_host and compiled:
-                return Fate.REPLACE if self.counterparts.known(path) else Fate.GRAFT
-        elif (for_host and self.counterparts.known(path)) or self.counterparts.library(path):
-            return Fate.REPLACE
-        elif for_host and compiled:
-            return Fate.MISSING
+                return Fate.MISSING
         if (compiled and not for_host) or not self.shape(derivation).changes:
             return Fate.KEEP
         return Fate.GRAFT
@@ -204,8 +196,13 @@ class CrossGraph:
         for maker, output, made in self._unmentioned(recipe, {use.path for use in uses}):
             fate = self.fate(Slot.TEXT, maker, made)
             uses[Use(UNMENTIONED, made, maker, output, fate)] = None
-        changes = any(use.fate is not Fate.KEEP for use in uses)
-        return Shape(recipe.derivation, tuple(uses), changes)
+        kept = {use.derivation for use in uses if use.fate is Fate.KEEP}
+        return Shape(
+            recipe.derivation,
+            tuple(uses),
+            changes=any(use.fate is not Fate.KEEP for use in uses),
+            opaque=frozenset().union(*(self.opaque(each) for each in kept)),
+        )
 
     def _unmentioned(
         self, recipe: Recipe, mentioned: set[StorePath]
@@ -228,3 +225,8 @@ class CrossGraph:
                     )
                 if made not in mentioned and not any(made in text for text in guards):
                     yield maker, output, made
+
+
+def _kind(triple: str) -> tuple[str, bool]:
+    """Processor, and whether Linux runs on it: what two triples of one machine share."""
+    return triple.partition("-")[0], "linux" in triple

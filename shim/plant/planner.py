@@ -9,12 +9,12 @@ from protocol.errors import ProtocolError
 from protocol.store.derivation import FixedOutput, InputAddressed
 from protocol.store.path import StorePath
 from shim.equivalence.grades import Role
-from shim.equivalence.recipe import Recipe, Recipes
+from shim.equivalence.recipe import Recipe
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Table
 from shim.plant.counterparts import Neighbourhood
 from shim.plant.grafts import Grafter
-from shim.plant.graph import CrossGraph, Refused, read
+from shim.plant.graph import CrossGraph, Refused
 from shim.plant.plan import Decline, Kind, Plan, Refusal
 from shim.plant.planting import Planting, Several
 from shim.plant.toolchain import admit
@@ -41,9 +41,8 @@ class Planner:
         """
         self._table = table
         self._derivations = derivations
-        self._recipes = Recipes(derivations)
-        self._triples = _triples(table, systems)
-        self._graphs: dict[frozenset[str], tuple[CrossGraph, Grafter]] = {}
+        self.graph = CrossGraph(derivations, table, _triples(table, systems))
+        self._grafter = Grafter(self.graph)
         self._toolchains = {
             (native, cross): toolchain
             for toolchain in table.toolchains
@@ -67,47 +66,24 @@ class Planner:
             return Decline((Refusal(Kind.UNKNOWN, f"unusable derivation: {error}"),))
 
     def _plan(self, native: StorePath) -> Plan:
-        wanted = self._recipe(native)
+        wanted = self.graph.recipe(native)
         _check_outputs(wanted)
         entry = self._entry(wanted)
-        cross = self._recipe(entry.cross)
+        cross = self.graph.recipe(entry.cross)
         _check_pair(wanted, cross)
-        graph, grafter = self._graph_of(cross)
         stdenvs = wanted.variable("stdenv"), cross.variable("stdenv")
         return Planting(
-            graph=graph,
-            grafter=grafter,
+            graph=self.graph,
+            grafter=self._grafter,
             native=wanted,
             cross=cross,
             entry=entry,
             neighbourhood=Neighbourhood(self._derivations, native),
-            admission=admit(graph, wanted, cross, self._toolchains.get(stdenvs)),
+            admission=admit(self.graph, wanted, cross, self._toolchains.get(stdenvs)),
         ).plan()
 
-    def _recipe(self, path: StorePath) -> Recipe:
-        return read(self._recipes, path)
-
-    def _graph_of(self, cross: Recipe) -> tuple[CrossGraph, Grafter]:
-        """What is known of the cross graph, seen with the host triples that `cross` brings.
-
-        A musl or static set inside a cross set has a triple of its own, for the same processor.
-        """
-        near = (cross.path, *cross.derivation.input_derivations)
-        found = {
-            recipe.foreign_triple
-            for path in near
-            if (recipe := self._recipes.get(path)) is not None
-        }
-        processors = {_processor(triple) for triple in self._triples}
-        own = {triple for triple in found if triple and _processor(triple) in processors}
-        triples = self._triples | own
-        if triples not in self._graphs:
-            graph = CrossGraph(self._recipes, self._derivations, self._table, triples)
-            self._graphs[triples] = graph, Grafter(graph)
-        return self._graphs[triples]
-
     def _outputs(self, path: StorePath) -> list[str]:
-        recipe = self._recipes.get(path)
+        recipe = self.graph.recipes.get(path)
         return [] if recipe is None else list(recipe.outputs.values())
 
     def _entry(self, wanted: Recipe) -> Entry:
@@ -170,10 +146,6 @@ def _check_pair(wanted: Recipe, cross: Recipe) -> None:
         )
     if cross.variable("__noChroot") == "1":
         raise Refused(Kind.UNSUPPORTED, f"`{cross.path}` wants to be built outside the sandbox")
-
-
-def _processor(triple: str) -> str:
-    return triple.partition("-")[0]
 
 
 def _triples(table: Table, systems: Systems) -> frozenset[str]:

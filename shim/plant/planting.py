@@ -202,11 +202,10 @@ class Planting:
     def opaque(self) -> Iterator[tuple[StorePath, str]]:
         """Compilers that stay as they are, and what they reach."""
         kept = {c.use.derivation for c in self.everything if c.use.fate is Fate.KEEP}
-        for path in sorted(kept):
-            if self.graph.machine(path) is Machine.BUILD and self.graph.is_opaque(path):
-                shape = self.graph.shape(path)
-                reached = sorted({u.path.name for u in shape.uses if u.fate is not Fate.KEEP})
-                yield path, f"a compiler, kept as built; reaches {', '.join(reached)}"
+        for path in sorted(frozenset[StorePath]().union(*map(self.graph.opaque, kept))):
+            uses = self.graph.shape(path).uses
+            reached = sorted({use.path.name for use in uses if use.fate is not Fate.KEEP})
+            yield path, f"runs on the build machine, kept as built; reaches {', '.join(reached)}"
 
     # What must be there
 
@@ -269,13 +268,6 @@ class Planting:
 
     def notes(self) -> Iterator[str]:
         """What a person should know about this plan."""
-        for choice in self.used:
-            use = choice.use
-            if use.fate is Fate.REPLACE and slot_of(use.variable) is Slot.BUILD:
-                yield (
-                    f"{use.path.name} is a program of the target in {use.variable}:"
-                    f" the native one stands there, and cannot run"
-                )
         for choice in self.tools:
             yield (
                 f"{choice.path.name} is put into {_TOOLS}:"
@@ -283,5 +275,8 @@ class Planting:
             )
         for each in self.grafted:
             if self.graph.is_compiled(each.replaces):
-                yield f"{each.replaces.name} is compiled again: the native side has no such output"
+                yield (
+                    f"{each.replaces.name} is compiled again, with native libraries:"
+                    f" a build slot asks for it"
+                )
         yield from self.admission.notes

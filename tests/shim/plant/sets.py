@@ -243,7 +243,7 @@ def _toolchain(side: Side, versions: Versions, prefix: str, tools: Side) -> None
         outputs="out lib",
         src=world.fixed(f"gcc-{versions.gcc}.tar.xz"),
         configureFlags=f"--with-ld={linker}/bin/ld --with-headers={libc['dev']}/include"
-        f" {versions.configured}",
+        f" --target={prefix.removesuffix('-')} {versions.configured}",
     )
     inner = f"/{prefix.removesuffix('-')}/lib" if prefix else "/lib"
     wrapper = here.make(

@@ -59,11 +59,17 @@ def test_one_package_in_two_roles_gets_one_path_for_each(made: Sets) -> None:
     assert env["nativeBuildInputs"] == made.tools.attributes["bash"]
 
 
-def test_a_program_of_the_target_in_a_build_slot_is_the_native_one_and_noted(made: Sets) -> None:
-    made.both("app", nativeBuildInputs="@zlib@")
+def test_a_package_of_the_target_in_a_build_slot_stays_there_with_native_libraries(
+    made: Sets,
+) -> None:
+    made.both("tcl", buildInputs="@zlib.dev@")
+    made.both("app", nativeBuildInputs="@tcl@", tclConfig="@tcl@/lib")
     plan = made.planted("app")
-    assert plan.derivation.env["nativeBuildInputs"] == made.native.attributes["zlib"]
-    assert [note for note in plan.notes if "zlib" in note and "cannot run" in note]
+    graft = graft_of(plan, f"tcl-{TRIPLE}-1").derivation
+    assert plan.derivation.env["nativeBuildInputs"] == graft.output_paths()["out"]
+    assert plan.derivation.env["tclConfig"] == f"{made.native.attributes['tcl']}/lib"
+    assert graft.env["buildInputs"] == made.native.attributes["zlib"]["dev"]
+    assert [note for note in plan.notes if "tcl" in note and "compiled again" in note]
 
 
 def test_structured_attributes_are_walked(made: Sets) -> None:
