@@ -2,6 +2,7 @@
 #
 #   pkgs                              what a board evaluates (system, by default aarch64-linux)
 #   pkgsCross.aarch64-multiplatform   the same packages, cross-compiled on x86_64-linux
+#   pkgsCross.armv7l-hf-multiplatform, pkgsCross.riscv64   likewise, for boards without a native set
 #   pkgsx86                           the build machine's own packages
 {
   system ? "aarch64-linux",
@@ -43,5 +44,9 @@ in
 {
   pkgs = native.${system};
   pkgsx86 = native.x86_64-linux;
-  pkgsCross.aarch64-multiplatform = cross "x86_64-linux" "aarch64-linux";
+  pkgsCross = {
+    aarch64-multiplatform = cross "x86_64-linux" "aarch64-linux";
+    armv7l-hf-multiplatform = cross "x86_64-linux" "armv7l-linux";
+    riscv64 = cross "x86_64-linux" "riscv64-linux";
+  };
 }

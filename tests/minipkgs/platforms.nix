@@ -19,4 +19,22 @@ builtins.mapAttrs (system: platform: platform // { inherit system; }) {
     tools = "aarch64-linux-gnu";
     dynamicLinker = "ld-linux-aarch64.so.1";
   };
+  armv7l-linux = {
+    config = "armv7l-unknown-linux-gnueabihf";
+    cpu = "armv7l";
+    kernel = "arm";
+    deb = "armhf";
+    multiarch = "arm-linux-gnueabihf";
+    tools = "arm-linux-gnueabihf";
+    dynamicLinker = "ld-linux-armhf.so.3";
+  };
+  riscv64-linux = {
+    config = "riscv64-unknown-linux-gnu";
+    cpu = "riscv64";
+    kernel = "riscv";
+    deb = "riscv64";
+    multiarch = "riscv64-linux-gnu";
+    tools = "riscv64-linux-gnu";
+    dynamicLinker = "ld-linux-riscv64-lp64d.so.1";
+  };
 }
