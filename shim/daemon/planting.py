@@ -33,13 +33,12 @@ from protocol.worker.messages import (
     QueryPathInfo,
     QueryReferrers,
     QueryValidPaths,
-    SetOptions,
 )
 from protocol.worker.results import ValidPathInfo, valid_path_info
 from shim.config import Config
 from shim.daemon.headers import difference
 from shim.daemon.narrator import BuildLog, Narrator
-from shim.daemon.upstream import Listener, Upstream
+from shim.daemon.upstream import Listener, Upstream, options
 from shim.equivalence.grades import Grade
 from shim.gates import judge
 from shim.gates.settings import Settings
@@ -75,11 +74,6 @@ class Planted:
     result: BuildResult
     verdict: Verdict
     seconds: float
-
-
-def plant_options(*, substitute: bool) -> SetOptions:
-    """Settings of a connection to the plant daemon."""
-    return SetOptions.plain(use_substitutes=substitute, overrides={"builders": ""})
 
 
 class Planter:
@@ -122,12 +116,12 @@ class Planter:
         plan = step.plan
         started = time.time()
         async with self._open() as tools:
-            await tools.ask(plant_options(substitute=True))
+            await tools.ask(options())
             await self._realise(tools, plan, narrator, build_log)
             await self._check_headers(plan)
             await self._clear(tools, plan)
             async with self._open() as plot:
-                await plot.ask(plant_options(substitute=False))
+                await plot.ask(options(use_substitutes=False))
                 result = await self._build(plot, plan, build_log)
                 visible = await plot.closure(plan.derivation.input_sources)
                 verdict = await self._judge(plan, platform, allowed, visible, result)

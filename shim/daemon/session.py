@@ -36,7 +36,7 @@ from shim.daemon.builds import Builds, Context, Wanted
 from shim.daemon.client import Client
 from shim.daemon.narrator import Narrator
 from shim.daemon.relay import relay
-from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
+from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream, options
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ShimError
 from shim.session.routes import Route, Standing, route
@@ -140,7 +140,7 @@ class Session:
                     self._config.deadlines,
                 )
             )
-            await self._upstream.ask(self._options or quiet_options())
+            await self._upstream.ask(self._options or options())
         return self._upstream
 
     async def _answer(self, asked: Asked) -> None:
@@ -273,8 +273,3 @@ class Session:
                 for name, path in wanted.outputs.items()
             },
         )
-
-
-def quiet_options() -> SetOptions:
-    """Settings of a connection that speaks for a board: no build leaves this machine again."""
-    return SetOptions.plain(use_substitutes=True, overrides={"builders": ""})

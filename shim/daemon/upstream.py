@@ -4,6 +4,7 @@ One request at a time, as the protocol has it.  Every wait has a deadline on sil
 daemon sends, log lines included, starts it anew.
 """
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from protocol.worker.events import (
     Welcomed,
 )
 from protocol.worker.handshake import Trust
-from protocol.worker.messages import QueryPathInfo, Request
+from protocol.worker.messages import QueryPathInfo, Request, SetOptions
 from protocol.worker.stderr import LogMessage, NixError
 from shim.config import Deadlines
 from shim.errors import ExitCode, ShimError
@@ -53,6 +54,21 @@ class DaemonLost(Exception):
 
 async def ignore(_: LogMessage) -> None:
     """Listen to nothing."""
+
+
+def options(*, use_substitutes: bool = True) -> SetOptions:
+    """Settings of a connection of ours.
+
+    Builds use this machine's cores, whatever the board has: the number is never left to the
+    builder, since many take 0 literally.  No build leaves this machine again.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return SetOptions(
+        max_build_jobs=cores,
+        build_cores=cores,
+        use_substitutes=use_substitutes,
+        overrides={"builders": ""},
+    )
 
 
 class Upstream:
