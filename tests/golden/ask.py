@@ -3,6 +3,7 @@
 The client of these recordings is ours; the answers are the server's.
 """
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -30,7 +31,7 @@ def hear(connection: ClientConnection, served: "subprocess.Popen[bytes]", wanted
         if isinstance(event, wanted | PeerClosed):
             return event
         if event is None:
-            connection.receive(served.stdout.read1())
+            connection.receive(os.read(served.stdout.fileno(), 1 << 16))
 
 
 def ask(

@@ -50,7 +50,7 @@ class Case:
         return "-".join(filter(None, (self.protocol, self.offer, self.scenario)))
 
 
-CASES: Final = (
+OLD_CASES: Final = (
     Case("build", "worker", ""),
     *(Case("build", "worker", f"1.{minor}") for minor in (21, 22, 25, 27, 28, 29, 30, 33)),
     Case("queries", "worker", ""),
@@ -71,6 +71,20 @@ CASES: Final = (
     Case("failures-over-ssh", "serve", ""),
     *(Case("copies-over-ssh", "serve", offer) for offer in ("2.4", "2.5", "")),
 )
+"""For Nix 2.8, which still speaks everything that boards speak."""
+
+NEW_CASES: Final = (
+    Case("build", "worker", ""),
+    *(Case("hook", "worker", offer) for offer in ("", "1.35", "1.37")),
+    Case("content-addressed", "worker", ""),
+    Case("failures", "worker", ""),
+    Case("queries", "worker", ""),
+    Case("upkeep", "worker", ""),
+    Case("hook", "serve", ""),
+    Case("asks-over-ssh", "serve", "2.5"),
+    Case("copies-over-ssh", "serve", ""),
+)
+"""For releases since 2.20: what is new in them."""
 
 
 class Machine:
@@ -177,7 +191,7 @@ def main() -> None:
     asked = parser.parse_args()
     release = release_of(asked.nix)
     out: Path = asked.out.resolve() / release
-    for case in CASES:
+    for case in NEW_CASES if tuple(map(int, release.split(".")[:2])) >= (2, 20) else OLD_CASES:
         if not case.stem.startswith(asked.only):
             continue
         out.mkdir(parents=True, exist_ok=True)
