@@ -21,12 +21,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, overload
 
-import msgpack
 import zstandard
 
 from protocol.store.path import STORE_DIR, StorePath
 from shim.equivalence.grades import Role
-from shim.equivalence.rows import LEVEL, StoredRows, encode
+from shim.equivalence.rows import LEVEL, StoredRows, encode, expand, pack, unpack
 from shim.equivalence.table import InputPair, Provenance, Table, Toolchain, Unpaired
 from shim.errors import ExitCode, ShimError
 
@@ -71,14 +70,14 @@ def dump(table: Table) -> bytes:
     entries = list(table)
     store_dir = entries[0].native.store_dir if entries else STORE_DIR
     sections = encode(entries, store_dir)
-    unpaired = msgpack.packb([(one.path, one.native, one.reason) for one in table.unpaired])
+    unpaired = pack([(one.path, one.native, one.reason) for one in table.unpaired])
     sections["unpaired"] = zstandard.ZstdCompressor(level=LEVEL).compress(unpaired)
     places, offset = {}, 0
     for name, section in sections.items():
         places[name] = (offset, len(section))
         offset += len(section)
     provenance = {name: getattr(table.provenance, name) for name in Provenance.__dataclass_fields__}
-    header = msgpack.packb(
+    header = pack(
         {
             "store_dir": store_dir,
             "provenance": provenance,
@@ -120,7 +119,7 @@ def _parse(data: memoryview, path: Path) -> Table:
         raise UnusableTable(path, "it is damaged: its checksum does not match")
     try:
         start = _FIXED + int.from_bytes(data[len(MAGIC) + 4 : _FIXED], "little")
-        header = msgpack.unpackb(data[_FIXED:start])
+        header = unpack(data[_FIXED:start])
         sections = {
             name: data[start + offset : start + offset + length]
             for name, (offset, length) in header["sections"].items()
@@ -194,7 +193,7 @@ class _StoredUnpaired(Sequence[Unpaired]):
 
     @cached_property
     def _rows(self) -> list[Unpaired]:
-        rows = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(self._section))
+        rows = unpack(expand(self._section))
         return [Unpaired(StorePath(path), native, reason) for path, native, reason in rows]
 
     def __len__(self) -> int:

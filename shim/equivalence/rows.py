@@ -26,6 +26,9 @@ BLOCK: Final = 64
 LEVEL: Final = 9
 """zstd level: 100,000 entries take a second or two to write; higher ones gain a few percent."""
 
+MAX_SECTION: Final = 1 << 28
+"""Bytes of a section when expanded; the texts of 100,000 entries are a tenth of that."""
+
 ROLES: Final = tuple(Role)
 """Roles are written as their place in this list; new ones go to the end."""
 
@@ -89,7 +92,7 @@ def _head(entry: Entry, number: Mapping[StorePath, int], texts: Mapping[str, int
     def outputs(paths: Mapping[str, StorePath]) -> list[int]:
         return [*chain.from_iterable((texts[name], number[path]) for name, path in paths.items())]
 
-    return _pack(
+    return pack(
         (
             number[entry.native],
             number[entry.cross],
@@ -134,7 +137,7 @@ def _body(
 def _blocks(bodies: Sequence[Any]) -> dict[str, bytes]:
     compress = zstandard.ZstdCompressor(level=LEVEL).compress
     blocks = [
-        compress(_pack(bodies[start : start + BLOCK])) for start in range(0, len(bodies), BLOCK)
+        compress(pack(bodies[start : start + BLOCK])) for start in range(0, len(bodies), BLOCK)
     ]
     return {
         "blocks": b"".join(blocks),
@@ -151,10 +154,32 @@ def _texts(texts: Iterable[str]) -> dict[str, bytes]:
     }
 
 
-def _pack(value: Any) -> bytes:
-    packed = msgpack.packb(value)
+def pack(value: Any) -> bytes:
+    """Msgpack of plain values; texts may hold any bytes, as those of derivations may."""
+    packed = msgpack.packb(value, unicode_errors="surrogateescape")
     assert isinstance(packed, bytes)
     return packed
+
+
+def unpack(data: bytes | memoryview) -> Any:
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: no msgpack, or something behind it.
+    """
+    return msgpack.unpackb(data, unicode_errors="surrogateescape")
+
+
+def expand(data: memoryview) -> bytes:
+    """What is in one zstd frame.
+
+    Raises:
+        ValueError, zstandard.ZstdError: no such frame, or one that announces more than we hold.
+    """
+    size = zstandard.frame_content_size(data)
+    if not 0 <= size <= MAX_SECTION:
+        raise ValueError(f"a compressed section of {size} bytes")
+    return zstandard.ZstdDecompressor().decompress(data)
 
 
 def _numbers(numbers: Iterable[int]) -> bytes:
@@ -194,7 +219,7 @@ class StoredRows:
         self._heads = sections["heads"]
         self._head_ends = _read_numbers(sections["head_ends"])
         self._text_ends = _read_numbers(sections["text_ends"])
-        self._texts = zstandard.ZstdDecompressor().decompress(sections["texts"])
+        self._texts = expand(sections["texts"])
         self._blocks = sections["blocks"]
         self._block_ends = _read_numbers(sections["block_ends"])
         self._block: Callable[[int], Any] = lru_cache(maxsize=8)(self._open_block)
@@ -205,9 +230,7 @@ class StoredRows:
 
     def __getitem__(self, row: int) -> Entry:
         head = self._heads[self._head_ends[row] : self._head_ends[row + 1]]
-        native, cross, natives, crosses, role, judged, grade, reason, pairing = msgpack.unpackb(
-            head
-        )
+        native, cross, natives, crosses, role, judged, grade, reason, pairing = unpack(head)
         return Entry.stored(
             lambda: self._rest(row),
             native=self._path(native),
@@ -258,7 +281,7 @@ class StoredRows:
 
     def _open_block(self, number: int) -> Any:
         packed = self._blocks[self._block_ends[number] : self._block_ends[number + 1]]
-        return msgpack.unpackb(zstandard.ZstdDecompressor().decompress(packed))
+        return unpack(expand(packed))
 
     def _rest(self, row: int) -> Mapping[str, Any]:
         inputs, differences = self._block(row // BLOCK)[row % BLOCK]
