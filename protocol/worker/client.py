@@ -151,7 +151,9 @@ class ClientConnection(Machine[ClientEvent]):
     def _pull(self, size: int) -> ClientEvent:
         if not (self._open and self._form is Form.PULLED) or self._pulled or not size:
             raise RemoteProtocolError("data were asked for where there are none")
+        # Whatever the daemon says next, an error as well, comes behind the answer to this.
         self._pulled = size
+        self._step = self.waiting
         return Pull(size)
 
     def _write(self, data: bytes) -> ClientEvent | None:
@@ -265,6 +267,7 @@ class ClientConnection(Machine[ClientEvent]):
                         f"{len(data)} bytes for a daemon that pulls {self._pulled}: await its Pull"
                     )
                 self._pulled = 0
+                self._step = self._read_message
                 return forms.piece.put(data, self.dialect)
             case Form.RAW:
                 return data if self._held is None else self._hold(data, self._held)
