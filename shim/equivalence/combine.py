@@ -10,7 +10,7 @@ from typing import Literal
 
 from protocol.store.path import StorePath
 from shim.equivalence.grades import Role
-from shim.equivalence.table import Entry, Provenance, Table, Unpaired
+from shim.equivalence.table import Entry, Provenance, Table, Toolchain, Unpaired
 from shim.errors import ExitCode, ShimError
 
 Key = tuple[StorePath, Role, StorePath]
@@ -39,11 +39,9 @@ def merge(tables: Sequence[Table]) -> Table:
     ):
         if one.path not in paired:
             unpaired.setdefault(one.path, one)
-    toolchains = {
-        (one.native, one.cross): one
-        for table in tables
-        for one in sorted(table.toolchains, key=repr)
-    }
+    toolchains: dict[tuple[StorePath, StorePath], Toolchain] = {}
+    for row in sorted((row for table in tables for row in table.toolchains), key=repr):
+        toolchains.setdefault((row.native, row.cross), row)
     return Table.of(
         [entry for _, entry in sorted(entries.items())],
         provenance=_provenance([table.provenance for table in tables]),
@@ -56,8 +54,9 @@ def _key(entry: Entry) -> Key:
     return entry.native, entry.role, entry.cross
 
 
-def _preference(entry: Entry) -> tuple[int, str]:
-    return -entry.grade, entry.reason
+def _preference(entry: Entry) -> tuple[int, str, str]:
+    """The better grade first; then anything that does not depend on the order of tables."""
+    return -entry.grade, entry.reason, repr((entry, entry.inputs, entry.differences))
 
 
 def _provenance(given: Sequence[Provenance]) -> Provenance:
