@@ -275,6 +275,7 @@ class SshDoor:
         keys = self.base / "authorized_keys"
         keys.write_text(f'command="{command}",restrict {public}\n')
         Path("/run/sshd").mkdir(exist_ok=True)
+        log = (self.base / "sshd.log").open("wb")
         self.process = subprocess.Popen(
             [
                 *("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", "-p", str(self.port)),
@@ -283,9 +284,10 @@ class SshDoor:
                 *("-o", "PasswordAuthentication=no", "-o", "UsePAM=no"),
                 *("-o", f"PidFile={self.base}/sshd.pid"),
             ],
-            stderr=(self.base / "sshd.log").open("wb"),
+            stderr=log,
             stdin=subprocess.DEVNULL,
         )
+        log.close()
         deadline = time.monotonic() + 20
         while True:
             with socket.socket() as probe:
