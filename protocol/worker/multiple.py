@@ -75,6 +75,7 @@ class MultipleReader:
         self._left: int | None = None
         self._nar: NarBody | None = None
         self._size = 0
+        self._left_of_nar = 0
 
     @property
     def finished(self) -> bool:
@@ -117,22 +118,22 @@ class MultipleReader:
         if self._nar is None:
             item = valid_path_info.get(self._source, self._dialect)
             self._nar = NarBody()
-            self._size = item.info.nar_size
+            self._size = self._left_of_nar = item.info.nar_size
             return Item(item.path, item.info)
         if self._nar.finished:
-            return self._end_nar(self._nar)
+            return self._end_nar()
         # Not more than was announced, so that what lies behind is not copied for every NAR.
-        left = self._size - self._nar.reader.offset
-        if left <= 0:
+        if not self._left_of_nar:
             raise RemoteProtocolError(f"a NAR does not end within the announced {self._size} bytes")
-        return NarData(self._nar.read(self._source, left))
+        data = self._nar.read(self._source, self._left_of_nar)
+        self._left_of_nar -= len(data)
+        return NarData(data)
 
-    def _end_nar(self, nar: NarBody) -> Event:
+    def _end_nar(self) -> Event:
         assert self._left is not None
-        if nar.reader.offset < self._size:
-            raise RemoteProtocolError(
-                f"a NAR of {nar.reader.offset} bytes was announced to have {self._size}"
-            )
+        if self._left_of_nar:
+            size = self._size - self._left_of_nar
+            raise RemoteProtocolError(f"a NAR of {size} bytes was announced to have {self._size}")
         self._left -= 1
         self._nar = None
         self._source.begin(MAX_REQUEST)
