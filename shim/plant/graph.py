@@ -85,7 +85,6 @@ class CrossGraph:
         self.recipes = Recipes(derivations)
         self.platforms = Platforms(triples, self.recipes)
         self.counterparts = Counterparts(table, self._is_host)
-        self._kinds = frozenset(map(_kind, triples))
         self._shapes: dict[StorePath, Shape] = {}
 
     def recipe(self, path: StorePath) -> Recipe:
@@ -103,13 +102,15 @@ class CrossGraph:
     def machine(self, path: StorePath) -> Machine:
         """The machine that the derivation at `path` is for.
 
-        A musl or static set inside the cross set has another triple, but is for the same machine.
+        A musl or static set inside the cross set has another triple, but is for the same machine;
+        so have packages that name platforms in their own way, such as rustc's `riscv64gc`.
         """
         triple = self.recipe(path).foreign_triple
         found = self.platforms.machine(path)
-        if found is Machine.BUILD and triple is not None and _kind(triple) in self._kinds:
-            return Machine.HOST
-        return found
+        if found is not Machine.BUILD or triple is None:
+            return found
+        alike = any(_same_machine(triple, known) for known in self.platforms.triples)
+        return Machine.HOST if alike else found
 
     def is_compiled(self, path: StorePath) -> bool:
         """Whether it unpacks and builds a source; else it writes texts, links and copies.
@@ -227,6 +228,7 @@ class CrossGraph:
                     yield maker, output, made
 
 
-def _kind(triple: str) -> tuple[str, bool]:
-    """Processor, and whether Linux runs on it: what two triples of one machine share."""
-    return triple.partition("-")[0], "linux" in triple
+def _same_machine(one: str, other: str) -> bool:
+    """Whether two triples are of Linux on processors of which one is named after the other."""
+    here, there = one.partition("-")[0], other.partition("-")[0]
+    return "linux" in one and (here.startswith(there) or there.startswith(here))
