@@ -1,8 +1,9 @@
 """`nix-shim decode`: bytes of Nix's protocols as JSON, and recordings as one line per message."""
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ def read_input(name: str) -> bytes:
     """
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise ShimError(f"cannot read `{name}`: {error.strerror}") from error
+
+
+def read_pieces(name: str) -> Iterator[bytes]:
+    """The bytes of a file or of standard input, piece by piece: recordings may be long.
+
+    Raises:
+        ShimError: it cannot be read.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            file = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            while piece := file.read(1 << 16):
+                yield piece
     except OSError as error:
         raise ShimError(f"cannot read `{name}`: {error.strerror}") from error
 
@@ -152,7 +168,7 @@ def print_transcript(file: str) -> None:
         click.echo(f"# {header.protocol} protocol, {header.store_dir}: {header.about}")
 
     try:
-        for line in lines(messages([read_input(file)], announce)):
+        for line in lines(messages(read_pieces(file), announce)):
             click.echo(line)
     except ProtocolError as error:
         raise ShimError(f"cannot go on in `{file}`: {error}", code=ExitCode.DATA) from error

@@ -35,4 +35,7 @@ def command(
     if output is None:
         sys.stdout.buffer.write(data)
     else:
-        output.write_bytes(data)
+        try:
+            output.write_bytes(data)
+        except OSError as error:
+            raise ShimError(f"cannot write `{output}`: {error.strerror}") from error

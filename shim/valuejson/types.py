@@ -30,7 +30,9 @@ from protocol.wire.codec import (
     via,
 )
 from protocol.wire.layout import layout, on
+from protocol.worker import handshake
 from protocol.worker import results as worker
+from protocol.worker.handshake import ServerInfo, Trust
 from protocol.worker.versions import NEWEST as NEWEST_WORKER
 from shim.valuejson import form, values
 from shim.valuejson.form import Form, Object
@@ -70,6 +72,10 @@ Type: TypeAlias = Callable[[Dialect], Readings]
 def _always(codec: Codec[Any], json: Form[Any], *more: Reading) -> Type:
     readings = (Reading(codec, json), *more)
     return lambda _: readings
+
+
+def _only(reading: Reading) -> Type:
+    return lambda _: (reading,)
 
 
 def _by_path(
@@ -135,42 +141,31 @@ def _old_or_new(is_new: Callable[[Dialect], bool], when: str) -> Mapping[str, Ty
     }
 
 
-_TRUST: Final = {0: None, 1: True, 2: False}
-_trust: Final[Codec[bool | None]] = via(
-    number(2),
-    lambda value, _: _TRUST[value],
-    lambda value, _: next(tag for tag, trust in _TRUST.items() if trust is value),
+_TRUST: Final = {Trust.UNKNOWN: None, Trust.TRUSTED: True, Trust.NOT_TRUSTED: False}
+_UNTRUST: Final = {said: trust for trust, said in _TRUST.items()}
+
+_trust: Final[Form[Trust]] = Form(
+    lambda value: _TRUST[value],
+    lambda value, store_dir: _UNTRUST[form.optional(form.truth).read(value, store_dir)],
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _HandshakeInfo:
-    """What a daemon says of itself behind the version numbers."""
-
-    nix_version: str | None = None
-    trust: bool | None = None
-
-
-def _read_handshake_info(value: Any, store_dir: str) -> _HandshakeInfo:
+def _read_server_info(value: Any, store_dir: str) -> ServerInfo:
     keys = Object(value, store_dir)
-    info = _HandshakeInfo(
-        keys.get("daemonNixVersion", form.optional(form.text), None),
-        keys.get("remoteTrustsUs", form.optional(form.truth), None),
+    info = ServerInfo(
+        keys.get("daemonNixVersion", form.optional(form.text), None) or "",
+        keys.get("remoteTrustsUs", _trust, Trust.UNKNOWN),
     )
     keys.end()
     return info
 
 
-_handshake_info: Final = Reading(
-    layout(
-        _HandshakeInfo,
-        nix_version=on(text, since=Number(1, 33)),
-        trust=on(_trust, since=Number(1, 35)),
-    ),
-    Form(
-        lambda value: {"daemonNixVersion": value.nix_version, "remoteTrustsUs": value.trust},
-        _read_handshake_info,
-    ),
+_server_info: Final[Form[ServerInfo]] = Form(
+    lambda value: {
+        "daemonNixVersion": value.daemon_version or None,
+        "remoteTrustsUs": _TRUST[value.trust],
+    },
+    _read_server_info,
 )
 
 
@@ -244,11 +239,13 @@ TYPES: Final[Mapping[Protocol, Mapping[str, Type]]] = {
         ),
         "build-mode": _always(worker.build_mode, form.numbered(worker.BuildMode)),
         "build-result": _always(worker.build_result, values.build_result),
-        "client-handshake-info": _always(_handshake_info.codec, _handshake_info.form),
+        "client-handshake-info": _always(handshake.server_info, _server_info),
         "derived-path": _always(worker.derived_path, values.derived_path),
-        "handshake-to-client": lambda _: (_greeting(0x6478696F, Number(1, 38)),),
+        "handshake-to-client": lambda _: (
+            _greeting(handshake.SERVER_MAGIC, handshake.FEATURES_SINCE),
+        ),
         "keyed-build-result": _always(worker.keyed_build_result, values.keyed_build_result),
-        "optional-trusted-flag": _always(_trust, form.optional(form.truth)),
+        "optional-trusted-flag": _always(handshake.trust, _trust),
         "single-derived-path": _always(worker.single_derived_path, values.single_derived_path),
         "unkeyed-valid-path-info": _path_info(worker.path_info),
         "valid-path-info": _valid_path_info,
@@ -259,7 +256,7 @@ TYPES: Final[Mapping[Protocol, Mapping[str, Type]]] = {
         "build-options": _always(serve.build_options, _build_options),
         "build-result": _always(serve.build_result, values.build_result),
         "derived-path": _always(serve.derived_path, values.derived_path),
-        "handshake-to-client": lambda _: (_greeting(serve_connection.SERVER_MAGIC, None),),
+        "handshake-to-client": _only(_greeting(serve_connection.SERVER_MAGIC, None)),
         "unkeyed-valid-path-info": _path_info(serve.path_info),
     },
 }

@@ -63,7 +63,7 @@ OLD_CASES: Final = (
     Case("content-addressed", "worker", "1.28"),
     Case("hook", "worker", ""),
     Case("hook", "worker", "1.21"),
-    Case("hook", "worker", "1.27"),
+    *(Case("hook", "worker", f"1.{minor}") for minor in (27, 28, 29)),
     # Nix 2.4 to 2.8 send `builtOutputs` whatever was negotiated: below 2.6 they build for nobody.
     Case("hook", "serve", "2.6"),
     Case("hook", "serve", ""),

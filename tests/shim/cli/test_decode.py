@@ -34,12 +34,22 @@ def options(file: Path) -> list[str]:
     return ["--protocol", protocol, "--version", version, "--type", found["type"]]
 
 
+OURS = sorted((Path(__file__).resolve().parents[2] / "golden" / "values").glob("*/*.bin"))
 GOLDEN = sorted((SHARED / "golden").glob("*/*.bin")) or [SHARED / "golden" / "absent.bin"]
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_nix_s_own_data_is_read_as_documented_and_written_back(file: Path, tmp_path: Path) -> None:
     shared("golden")
+    expect_both_ways(file, tmp_path)
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_recorded_values_are_read_as_reviewed_and_written_back(file: Path, tmp_path: Path) -> None:
+    expect_both_ways(file, tmp_path)
+
+
+def expect_both_ways(file: Path, tmp_path: Path) -> None:
     decoded = run("decode", *options(file), "--many", str(file))
     assert decoded.exit_code == 0, decoded.output
     values = json.loads(decoded.output)
