@@ -6,7 +6,6 @@ shopt -s nullglob
 export LC_ALL=C TZ=UTC SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800}
 
 : "${outputs:=out}" "${out:=}"
-preHooks=() preConfigureHooks=() preFixupHooks=() fixupOutputHooks=() postFixupHooks=()
 
 # ---- outputs -------------------------------------------------------------------------------------
 
@@ -23,7 +22,6 @@ pickOutput() {
   printf -v "$variable" %s "${outputs%% *}"
 }
 pickOutput outputDev dev out
-pickOutput outputBin bin out
 pickOutput outputLib lib out
 pickOutput outputInclude dev out
 
@@ -85,17 +83,6 @@ substituteAll() {
     fi
   done
   printf %s "$text" > "$2"
-}
-
-# substituteInPlace FILE FROM TO: replace literal text; it must be there.
-substituteInPlace() {
-  local text
-  IFS= read -r -d '' text < "$1" || true
-  if [[ $text != *"$2"* ]]; then
-    echo "substituteInPlace: '$2' is not in $1" >&2
-    return 1
-  fi
-  printf %s "${text//"$2"/"$3"}" > "$1"
 }
 
 # ---- dependencies --------------------------------------------------------------------------------
@@ -228,9 +215,8 @@ runHook() {
   for each in "${functions[@]}"; do "$each"; done
   runText "$1"
 }
-for each in preUnpack postUnpack prePatch postPatch postConfigure preBuild postBuild preCheck \
-  postCheck preInstall postInstall preInstallCheck postInstallCheck preConfigure preFixup postFixup; do
-  [[ $(declare -p "${each}Hooks" 2>/dev/null) ]] || declare -a "${each}Hooks=()"
+for each in Unpack Patch Configure Build Check Install InstallCheck Fixup; do
+  declare -a "pre${each}Hooks=()" "post${each}Hooks=()"
 done
 
 # runText NAME: evaluate the variable of that name, if there is one.

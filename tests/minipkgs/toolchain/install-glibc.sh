@@ -1,16 +1,19 @@
 mkdir -p "$out/lib" "$dev"
-cp -P "usr/lib/$multiarch"/{*crt*.o,*.so.*,libc.so,libc_nonshared.a,libm.so,libmvec.so,libresolv.so} \
-  "$out/lib/" 2>/dev/null || true
-cp -P "usr/lib/$multiarch/$dynamicLinker" "$out/lib/" 2>/dev/null || cp -PL "usr/lib64/$dynamicLinker" "$out/lib/"
+# No library of optional parts: name services, debugging, obsolete interfaces.
+for file in "usr/lib/$multiarch"/{*crt*.o,lib*.so,*.so.*,libc_nonshared.a}; do
+  case ${file##*/} in
+    libnss_* | libnsl* | libthread_db* | libBroken*) ;;
+    *) cp -P "$file" "$out/lib/" ;;
+  esac
+done
 # Empty archives: their contents are part of libc.so.6 now, but programs still name them.
 cp "usr/lib/$multiarch"/lib{pthread,dl,rt,util}.a "$out/lib/"
-rm -f "$out/lib"/libnss_* "$out/lib"/libnsl* "$out/lib"/libthread_db* "$out/lib"/libBroken*
+# Linker scripts name libraries by their places in Debian.
 for script in libc.so libm.so; do
-  if [[ -f $out/lib/$script ]] && ! isElf "$out/lib/$script"; then
+  if ! isElf "$out/lib/$script"; then
     sed -i -E "s,(/usr)?/lib(64)?/($multiarch/)?,$out/lib/,g" "$out/lib/$script"
   fi
 done
-if [[ ! -e $out/lib/libm.so ]]; then ln -s libm.so.6 "$out/lib/libm.so"; fi
 
 cp -r usr/include "$dev/include"
 cp -r "usr/include/$multiarch"/. "$dev/include/"
