@@ -20,6 +20,7 @@ from shim.equivalence.table import Entry, Provenance, Table
 from shim.errors import ExitCode, ShimError
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
+ROLES: Final = [one.value for one in Role]
 EXISTING: Final = click.Path(exists=True, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -83,7 +84,7 @@ def pair_command(
 
 @command.command("show")
 @click.argument("path", type=FILE)
-@click.option("--role", type=click.Choice([*Role]), help="Only entries of this role.")
+@click.option("--role", type=click.Choice(ROLES), help="Only entries of this role.")
 @click.option(
     "--class",
     "class_name",

@@ -15,7 +15,7 @@ import hashlib
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ import zstandard
 from protocol.store.path import STORE_DIR, StorePath
 from shim.equivalence.grades import Role
 from shim.equivalence.rows import LEVEL, StoredRows, encode, expand, pack, unpack
-from shim.equivalence.table import InputPair, Provenance, Table, Toolchain, Unpaired
+from shim.equivalence.table import Entry, InputPair, Provenance, Table, Toolchain, Unpaired
 from shim.errors import ExitCode, ShimError
 
 MAGIC: Final = b"nix-shim tbl"
@@ -142,11 +142,17 @@ def verify(table: Table, path: Path) -> None:
     """
     try:
         for entry in table:
-            if table.rows.find(entry.native) == () or not isinstance(entry.inputs, tuple):
+            if table.rows.find(entry.native) == () or not all(_decoded(entry)):
                 raise UnusableTable(path, f"its index does not know `{entry.native}`")
         len(table.unpaired)
     except (KeyError, IndexError, TypeError, ValueError, zstandard.ZstdError) as error:
         raise UnusableTable(path, f"it was not written by nix-shim: {error!r}") from error
+
+
+def _decoded(entry: Entry) -> Iterator[bool]:
+    """Whether each field that is decoded on demand can be."""
+    for name in Entry.__dataclass_fields__:
+        yield getattr(entry, name) is not None
 
 
 def _get_provenance(stored: Mapping[str, Any]) -> Provenance:

@@ -1,21 +1,23 @@
 """A table's entries as sections of bytes, and single entries decoded from them on demand.
 
 Every store path and every text is written once and referred to by number.  Paths are ordered by
-digest, so that the list of digests is also the index.  An entry's head (derivations, outputs,
+digest, so that their list is also the index.  An entry's head (derivations, outputs,
 class, grade) is a small msgpack array by itself; its inputs and differences are compressed in
 blocks, which are opened when somebody asks for them.
 """
 
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate, chain
 from typing import Any, Final, TypeVar
 
 import msgpack
 import zstandard
 
+from protocol.store.base32 import ALPHABET
 from protocol.store.path import DIGEST_LENGTH, StorePath
 from shim.equivalence.grades import DifferenceClass, Grade, Role
 from shim.equivalence.table import Difference, Entry, InputPair
@@ -31,6 +33,14 @@ MAX_SECTION: Final = 1 << 28
 
 ROLES: Final = tuple(Role)
 """Roles are written as their place in this list; new ones go to the end."""
+
+CLASSES: Final = {int(one): one for one in DifferenceClass}
+GRADES: Final = {int(one): one for one in Grade}
+
+KEY_LENGTH: Final = 6
+"""Digits of a digest that its key stands for: as many as fit into 32 bits."""
+
+_TO_PYTHON: Final = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 
 Item = TypeVar("Item")
 
@@ -58,6 +68,7 @@ def encode(entries: Sequence[Entry], store_dir: str) -> dict[str, bytes]:
     assert all(path.store_dir == store_dir for path in ordered)
     return {
         "digests": "".join(path.digest for path in ordered).encode("ascii"),
+        "keys": _numbers(_key(path.digest) for path in ordered),
         "names": _numbers(names),
         "first_row": _numbers(accumulate(map(len, found), initial=0)),
         "rows": _numbers(chain.from_iterable(found)),
@@ -70,6 +81,14 @@ def encode(entries: Sequence[Entry], store_dir: str) -> dict[str, bytes]:
 
 def _by_digest(path: StorePath) -> tuple[str, str]:
     return path.digest, path
+
+
+def _key(digest: str) -> int:
+    """A number that orders digests as their text does; few have the same."""
+    try:
+        return int(digest[:KEY_LENGTH].translate(_TO_PYTHON), 32)
+    except ValueError:
+        return 0
 
 
 def _own_paths(entry: Entry) -> Iterable[StorePath]:
@@ -213,6 +232,7 @@ class StoredRows:
         """
         self._prefix = f"{store_dir}/"
         self._digests = sections["digests"]
+        self._keys = _read_numbers(sections["keys"])
         self._names = _read_numbers(sections["names"])
         self._first_row = _read_numbers(sections["first_row"])
         self._rows = _read_numbers(sections["rows"])
@@ -232,36 +252,28 @@ class StoredRows:
         head = self._heads[self._head_ends[row] : self._head_ends[row + 1]]
         native, cross, natives, crosses, role, judged, grade, reason, pairing = unpack(head)
         return Entry.stored(
-            lambda: self._rest(row),
+            {
+                "native_outputs": partial(self._outputs, natives),
+                "cross_outputs": partial(self._outputs, crosses),
+                "pairing": partial(self._pairing, pairing),
+                "inputs": partial(self._inputs, row),
+                "differences": partial(self._differences, row),
+            },
             native=self._path(native),
             cross=self._path(cross),
-            native_outputs=self._outputs(natives),
-            cross_outputs=self._outputs(crosses),
             role=ROLES[role],
-            difference_class=DifferenceClass(judged),
-            grade=Grade(grade),
+            difference_class=CLASSES[judged],
+            grade=GRADES[grade],
             reason=self._read_text(reason),
-            pairing={
-                self._text(one): self._text(other)
-                for one, other in zip(pairing[::2], pairing[1::2], strict=True)
-            },
         )
 
     def find(self, path: StorePath) -> Sequence[int]:
         """Row numbers of `path`, ascending."""
-        digest = path.digest.encode("ascii", "replace")
-        digests, low, high = self._digests, 0, len(self._names)
-        while low < high:
-            middle = (low + high) // 2
-            start = middle * DIGEST_LENGTH
-            if bytes(digests[start : start + DIGEST_LENGTH]) < digest:
-                low = middle + 1
-            else:
-                high = middle
-        while low < len(self._names) and (here := self._path(low)).digest == path.digest:
+        number = bisect_left(self._keys, _key(path.digest))
+        while number < len(self._names) and (here := self._path(number)).digest <= path.digest:
             if here == path:
-                return self._rows[self._first_row[low] : self._first_row[low + 1]]
-            low += 1
+                return self._rows[self._first_row[number] : self._first_row[number + 1]]
+            number += 1
         return ()
 
     def _path(self, number: int) -> StorePath:
@@ -283,18 +295,25 @@ class StoredRows:
         packed = self._blocks[self._block_ends[number] : self._block_ends[number + 1]]
         return unpack(expand(packed))
 
-    def _rest(self, row: int) -> Mapping[str, Any]:
-        inputs, differences = self._block(row // BLOCK)[row % BLOCK]
-        text = self._text
+    def _pairing(self, numbers: Sequence[int]) -> dict[str, str]:
         return {
-            "inputs": tuple(
-                InputPair(
-                    text(slot), self._path(native), self._path(cross), ROLES[role], text(reason)
-                )
-                for slot, native, cross, role, reason in inputs
-            ),
-            "differences": tuple(
-                Difference(text(rule), text(subject), text(one), text(two), DifferenceClass(judged))
-                for rule, subject, one, two, judged in differences
-            ),
+            self._text(one): self._text(other)
+            for one, other in zip(numbers[::2], numbers[1::2], strict=True)
         }
+
+    def _body(self, row: int) -> Any:
+        return self._block(row // BLOCK)[row % BLOCK]
+
+    def _inputs(self, row: int) -> tuple[InputPair, ...]:
+        text = self._text
+        return tuple(
+            InputPair(text(slot), self._path(native), self._path(cross), ROLES[role], text(reason))
+            for slot, native, cross, role, reason in self._body(row)[0]
+        )
+
+    def _differences(self, row: int) -> tuple[Difference, ...]:
+        text = self._text
+        return tuple(
+            Difference(text(rule), text(subject), text(one), text(two), CLASSES[judged])
+            for rule, subject, one, two, judged in self._body(row)[1]
+        )

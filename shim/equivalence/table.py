@@ -61,24 +61,24 @@ class Entry:
     differences: tuple[Difference, ...] = field(repr=False)
 
     @classmethod
-    def stored(cls, rest: Callable[[], Mapping[str, Any]], **head: Any) -> "Entry":
-        """An entry whose `inputs` and `differences` are decoded when first asked for.
+    def stored(cls, later: Mapping[str, Callable[[], Any]], **head: Any) -> "Entry":
+        """An entry of which some fields are decoded when first asked for.
 
         Args:
-            rest: gives these two fields; called at most once.
+            later: field -> what gives it; called at most once.
             head: every other field.
         """
         entry = object.__new__(cls)
-        entry.__dict__.update(head, _rest=rest)
+        entry.__dict__.update(head, _later=later)
         return entry
 
     def __getattr__(self, name: str) -> Any:
         """Only reached for a field that is not there yet: see `stored`."""
-        rest = self.__dict__.pop("_rest", None)
-        if rest is None:
+        decode = self.__dict__.get("_later", {}).get(name)
+        if decode is None:
             raise AttributeError(name)
-        self.__dict__.update(rest())
-        return getattr(self, name)
+        value = self.__dict__[name] = decode()
+        return value
 
     def output_pairs(self) -> Iterator[tuple[StorePath, StorePath]]:
         """Native and cross path of each output that both sides have."""
@@ -245,7 +245,9 @@ class Table:
         Derivations that make the same outputs are one and the same thing here.
         """
         found = [entry for entry in self.by_native(path) if entry.role is Role.HOST]
-        return found[0] if len({_outputs(entry) for entry in found}) == 1 else None
+        if len(found) > 1 and len({_outputs(entry) for entry in found}) > 1:
+            return None
+        return found[0] if found else None
 
     def native_output_for(self, cross: StorePath) -> StorePath | None:
         """The native output that takes the place of the cross *host* output `cross`.
