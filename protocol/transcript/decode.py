@@ -148,6 +148,7 @@ class _WorkerMirror:
             case worker.Asked(request):
                 return self._client.ask(request)
             case worker.BodyData(data):
+                self._server.to_send()  # Pulls of ours; the recorded ones are heard as `Pull`.
                 return self._client.body(data)
             case worker.BodyEnd():
                 return self._client.body_end()
@@ -161,8 +162,6 @@ class _WorkerMirror:
             case worker.Logged(message):
                 return self._server.log(message)
             case worker.Pull(size):
-                # Ours asks for pieces of another size.
-                self._server.to_send()
                 return stderr.message.put(stderr.Read(size), self._server.dialect)
             case worker.Replied(value):
                 return self._server.reply(value)

@@ -53,6 +53,7 @@ class Case:
 OLD_CASES: Final = (
     Case("build", "worker", ""),
     *(Case("build", "worker", f"1.{minor}") for minor in (21, 22, 25, 27, 28, 29, 30, 33)),
+    *(Case("asks", "worker", offer) for offer in ("", "1.21")),
     Case("queries", "worker", ""),
     Case("queries", "worker", "1.21"),
     Case("failures", "worker", ""),
