@@ -1,12 +1,15 @@
 """Every request, reply and message at every version, however it is cut."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.errors import RemoteProtocolError
 from protocol.version import Dialect, Number
+from protocol.wire.codec import decode
 from protocol.worker import stderr
 from protocol.worker.registry import REGISTRY
 from tests.support.worker import cut, dialects, messages, read_in_pieces, replies, requests
@@ -47,6 +50,34 @@ def test_every_operation_has_generated_values(row: Any, data: st.DataObject) -> 
     dialect = data.draw(dialects.filter(row.exists) if row.gate.until is None else OLD)
     data.draw(requests(row, dialect))
     data.draw(replies(row, dialect))
+
+
+@given(spoken, st.binary(max_size=200), st.booleans())
+@settings(max_examples=500)
+def test_junk_is_a_value_that_comes_back_or_a_protocol_error(
+    case: Any, junk: bytes, asked: bool
+) -> None:
+    row, dialect = case
+    form = row.layout if asked else row.reply
+    with suppress(RemoteProtocolError):
+        value = decode(form, junk, dialect)
+        assert decode(form, form.put(value, dialect), dialect) == value
+
+
+@given(spoken.flatmap(lambda pair: st.tuples(st.just(pair), requests(*pair))), st.data())
+@settings(max_examples=300)
+def test_damage_is_a_value_that_comes_back_or_a_protocol_error(
+    case: Any, data: st.DataObject
+) -> None:
+    (row, dialect), request = case
+    wire = bytearray(row.layout.put(request, dialect))
+    if not wire:
+        return
+    at = data.draw(st.integers(0, len(wire) - 1))
+    wire[at] = data.draw(st.integers(0, 255))
+    with suppress(RemoteProtocolError):
+        value = decode(row.layout, bytes(wire), dialect)
+        assert decode(row.layout, row.layout.put(value, dialect), dialect) == value
 
 
 OLD = st.just(Dialect(Number(1, 20)))
