@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from protocol.errors import RemoteProtocolError
+from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.serve import connection as serve_connection
 from protocol.serve import events as serve
 from protocol.transcript.record import Direction, Frame, Header, RecordingReader
@@ -217,8 +217,12 @@ class Decoder:
 
     def _hear(self, frame: Frame) -> Iterator[Message]:
         assert self._mirror is not None
-        for event, encoded in self._mirror.hear(frame.direction, frame.data):
-            yield Message(frame.direction, frame.microseconds, event, encoded)
+        try:
+            for event, encoded in self._mirror.hear(frame.direction, frame.data):
+                yield Message(frame.direction, frame.microseconds, event, encoded)
+        except LocalProtocolError as error:
+            # Ours says only what the recorded program said: that one was out of turn.
+            raise RemoteProtocolError(f"a program broke the protocol: {error}") from error
 
     def _recognise(self) -> _Mirror | None:
         """Read what both sides offer; None while it is not complete."""

@@ -1,9 +1,12 @@
 """Recordings of real Nix programs: what they said is understood, and said again byte by byte."""
 
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.errors import RemoteProtocolError
 from protocol.serve import events as serve
@@ -186,3 +189,29 @@ def test_a_recording_that_was_cut_in_the_middle_of_a_message_says_so() -> None:
     )
     with pytest.raises(RemoteProtocolError, match="middle"):
         list(messages([data]))
+
+
+@given(
+    file=st.sampled_from(RECORDINGS),
+    wounds=st.lists(
+        st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=6
+    ),
+    size=st.integers(1, 500),
+)
+def test_a_damaged_session_is_refused_in_an_orderly_way(
+    file: Path, wounds: list[tuple[int, int]], size: int
+) -> None:
+    reader, writer = RecordingReader(), RecordingWriter()
+    frames = list(reader.feed(file.read_bytes()))
+    assert reader.header is not None
+    damaged = writer.start(reader.header)
+    for number, frame in enumerate(frames):
+        data = bytearray(frame.data)
+        for place, value in wounds:
+            if place % len(frames) == number:
+                data[place % len(data)] = value
+        for start in range(0, len(data), size):
+            piece = bytes(data[start : start + size])
+            damaged += writer.frame(frame.direction, frame.microseconds, piece)
+    with suppress(RemoteProtocolError):
+        list(messages([damaged]))
