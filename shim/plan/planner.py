@@ -6,11 +6,12 @@ anything.  The facts are gathered by `shim.daemon.builds`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 
 from protocol.store.derivation import FixedOutput, Recipe
 from protocol.store.path import StorePath
 from shim.config import Policy
-from shim.equivalence.table import Entry
+from shim.equivalence.table import Difference, Entry
 from shim.plan.decision import Cross, Decision, Plain, Skipped, Step, Strategy
 from shim.plant.plan import Decline, Plan
 
@@ -75,6 +76,13 @@ def decide(facts: Facts, policy: Policy, plan: PlanPlant) -> Decision:
     return Decision(tuple(steps), tuple(skipped))
 
 
+def _shown(difference: Difference) -> str:
+    return (
+        f"{difference.subject}: `{shorten(difference.native, 70)}`"
+        f" became `{shorten(difference.cross, 70)}`"
+    )
+
+
 def _proves_itself(derivation: Recipe) -> bool:
     return any(isinstance(output, FixedOutput) for output in derivation.outputs.values())
 
@@ -100,7 +108,7 @@ def _cross(facts: Facts, policy: Policy, plan: PlanPlant) -> Cross | Skipped:
         )
         return no(
             f"the recipes differ: {entry.difference_class.name.lower()}"
-            f"{f' ({worst})' if worst else ''},"
+            f"{f' ({_shown(worst)})' if worst else ''},"
             f" policy.worst-difference is {policy.worst_difference.name.lower()}"
         )
     if facts.valid:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,13 +81,12 @@ def make_shim(tmp_path: Path, plant_root: Path) -> Iterator[Callable[..., Shim]]
     """Start shims, each with a serving store of its own; all are stopped at the end."""
     running: list[Shim] = []
 
-    def make(*pairs: Pair, name: str = "shim", cross: bool = True, trust: bool = False) -> Shim:
+    def make(*pairs: Pair, name: str = "shim", **settings: Any) -> Shim:
         shim = Shim(
             tmp_path / name,
             tables=[pair.table for pair in pairs],
-            cross=cross,
-            trust=trust,
             plant=plant_root,
+            **settings,
         )
         running.append(shim)
         shim.start()

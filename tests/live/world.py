@@ -139,6 +139,7 @@ settings = {{ max-jobs = "2" }}
 
 [policy]
 cross = {cross}
+worst-difference = "{worst}"
 
 [deadlines]
 shutdown = 5
@@ -153,6 +154,8 @@ class Shim:
     tables: Sequence[Path] = ()
     cross: bool = True
     trust: bool = False
+    worst: str = "notable"
+    """Worst class of difference that may be planted."""
     plant: Path | None = None
     """Root of the plant store; shared between shims that do not run at the same time."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -184,6 +187,7 @@ class Shim:
                 tables=", ".join(f'"{table}"' for table in self.tables),
                 cross=str(self.cross).lower(),
                 trust=str(self.trust).lower(),
+                worst=self.worst,
             )
         )
         with self.log.open("ab") as log:
