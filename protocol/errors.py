@@ -20,7 +20,7 @@ class ProtocolError(Exception):
         """Read `BuildDerivation.derivation.outputs.out: bad digest`."""
         if not self.path:
             return self.message
-        return f"{'.'.join(self.path)}: {self.message}"
+        return f"{'.'.join(self.path).replace('.[', '[')}: {self.message}"
 
 
 class LocalProtocolError(ProtocolError):

@@ -1,14 +1,16 @@
 """Every ceiling on what a peer may make us hold.  NAR contents are never held and have none.
 
-A limit is asked before anything announced is read.  Names, digests and nesting have their own
-limits where they are defined (`protocol.store.path`, `protocol.nar.format`).
+A limit is asked before anything announced is read.  Limits are in bytes of the wire; the Python
+values made of them were measured to take up to eight times as much memory (long sets of short
+texts).  Names, digests and nesting have their own limits where they are defined
+(`protocol.store.path`, `protocol.nar.format`).
 """
 
 from typing import Final
 
 MAX_TEXT: Final = 64 << 20
-"""Bytes of one string.  The largest honest ones are structured attributes and files written by
-`builtins.toFile`; tens of megabytes have been seen, Nix itself has no limit."""
+"""Bytes of one string.  The largest honest ones are structured attributes, files written by
+`builtins.toFile` and pieces of an export; Nix itself has no limit."""
 
 MAX_ITEMS: Final = 1 << 22
 """Items of one list, set or map.  The longest honest one is all paths of a large binary cache."""

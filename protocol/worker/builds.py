@@ -5,6 +5,7 @@ from typing import Any, Final
 from protocol.common import (
     AnyDrvOutput,
     AnyRealisation,
+    RealisationByPath,
     base_name,
     basic_derivation,
     drv_output,
@@ -20,9 +21,9 @@ from protocol.store.build_result import BuildResult
 from protocol.store.derivation import BasicDerivation
 from protocol.store.derived_path import DerivedPath, SingleDerivedPath
 from protocol.store.path import StorePath
-from protocol.store.realisation import DrvOutput, Realisation, UnkeyedRealisation
+from protocol.store.realisation import DrvOutput, DrvOutputByPath, Realisation, UnkeyedRealisation
 from protocol.version import PATH_NOT_HASH, SUBMIT_OUTPUT, Dialect
-from protocol.wire.codec import Codec, choice, list_of, nothing, optional, sequence, text, via
+from protocol.wire.codec import Codec, choice, list_of, nothing, only, optional, sequence, text, via
 from protocol.wire.layout import wire
 from protocol.wire.operation import Request, operation
 from protocol.worker.results import (
@@ -78,15 +79,20 @@ def _write_old(value: Realisation, _: Dialect) -> tuple[DrvOutput, StorePath]:
     return value.id, value.out_path
 
 
-_old_realisation: Final = via(sequence(drv_output, base_name), _read_old, _write_old)
+# A peer that names outputs one way cannot be told or asked about what is named the other way.
+_old_realisation: Final = only(
+    Realisation, via(sequence(drv_output, base_name), _read_old, _write_old)
+)
+_json: Final = only(Realisation, realisation_json)
+_by_path: Final = only(RealisationByPath, realisation_by_path)
+_output_by_hash: Final = only(DrvOutput, drv_output)
+_output_by_path: Final = only(DrvOutputByPath, drv_output_by_path)
 
 
 def _realisation(dialect: Dialect) -> Codec[Any]:
     if PATH_NOT_HASH in dialect.features:
-        return realisation_by_path
-    if dialect.number >= minor(31):
-        return realisation_json
-    return _old_realisation
+        return _by_path
+    return _json if dialect.number >= minor(31) else _old_realisation
 
 
 @operation(42, reply=nothing, since=minor(27))
@@ -120,8 +126,8 @@ def _as_list(value: Realisation | None, _: Dialect) -> tuple[Realisation, ...]:
     return () if value is None else (value,)
 
 
-_found: Final = optional(unkeyed_realisation)
-_found_json: Final = via(list_of(realisation_json), _one_or_none, _as_list)
+_found: Final = optional(only(UnkeyedRealisation, unkeyed_realisation))
+_found_json: Final = via(list_of(_json), _one_or_none, _as_list)
 _found_path: Final = via(path_set, _path_or_none, _as_paths)
 
 
@@ -133,8 +139,8 @@ def _answer(dialect: Dialect) -> Codec[Any]:
 
 def _output_id(dialect: Dialect) -> Codec[Any]:
     if PATH_NOT_HASH in dialect.features:
-        return drv_output_by_path
-    return drv_output
+        return _output_by_path
+    return _output_by_hash
 
 
 @operation(43, reply=choice(_answer), since=minor(27))

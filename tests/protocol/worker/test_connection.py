@@ -12,6 +12,7 @@ from protocol.store.content_address import Method
 from protocol.store.hash import Hash
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
+from protocol.store.realisation import DrvOutputByPath
 from protocol.version import Dialect, Number
 from protocol.wire.bodies import EXPORT_MAGIC
 from protocol.wire.source import WORD
@@ -47,6 +48,7 @@ from protocol.worker.messages import (
     NarFromPath,
     QueryAllValidPaths,
     QueryPathInfo,
+    QueryRealisation,
 )
 from protocol.worker.results import Added
 from protocol.worker.server import ServerConnection
@@ -339,6 +341,11 @@ class TestFaults:
         client = greet(server=Number(1, 33)).client
         with pytest.raises(LocalProtocolError, match="BuildPathsWithResults"):
             client.ask(BuildPathsWithResults(()))
+
+    def test_outputs_named_the_other_way_cannot_be_asked_about(self) -> None:
+        asked = QueryRealisation(DrvOutputByPath(DRV, "out"))
+        with pytest.raises(LocalProtocolError, match=r"1\.38 has no form for a DrvOutputByPath"):
+            greet().client.ask(asked)
 
     def test_a_bad_request_names_its_field(self) -> None:
         pair = greet()
