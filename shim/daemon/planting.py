@@ -51,6 +51,9 @@ from shim.systems import Systems
 
 log = structlog.get_logger()
 
+SHOWN: Final = 10
+"""Findings, worst first, that a client's log shows; all of them are in ours."""
+
 _LAYOUT: Final = Dialect(Number(1, 16))
 """`AddMultipleToStore` has the path infos of 1.16 in every version."""
 
@@ -126,6 +129,8 @@ class Planter:
                 visible = await plot.closure(plan.derivation.input_sources)
                 verdict = await self._judge(plan, platform, allowed, visible, result)
                 await build_log.line(verdict.summary())
+                for finding in verdict.findings[:SHOWN]:
+                    await build_log.line(f"gate: {finding}")
                 for finding in verdict.findings:
                     log.info("gate-finding", derivation=plan.native.name, **finding.as_json())
                 if verdict.accepted:
