@@ -51,7 +51,6 @@ from protocol.wire.codec import (
     text,
     text_up_to,
     to_bytes,
-    to_text,
     via,
 )
 from protocol.wire.layout import layout, on
@@ -83,7 +82,7 @@ def _store_path_get(source: Source, dialect: Dialect) -> StorePath:
     if stop != end and any(data[end:stop]):
         raise RemoteProtocolError("the padding of a string is not zero")
     source.at = stop
-    return _parse(to_text(data[start:end]), dialect.store_dir)
+    return _parse(data[start:end].decode("utf-8", "surrogateescape"), dialect.store_dir)
 
 
 def _text_put(value: str, dialect: Dialect) -> bytes:

@@ -188,7 +188,15 @@ def to_bytes(text: str) -> bytes:
 
 def text_up_to(limit: int) -> Codec[str]:
     """A text of at most `limit` bytes."""
-    return via(blob(limit), lambda data, _: to_text(data), lambda value, _: to_bytes(value))
+    get_bytes, put_bytes = (inner := blob(limit)).get, inner.put
+
+    def get(source: Source, dialect: Dialect) -> str:
+        return get_bytes(source, dialect).decode("utf-8", "surrogateescape")
+
+    def put(value: str, dialect: Dialect) -> bytes:
+        return put_bytes(to_bytes(value), dialect)
+
+    return Codec(get, put)
 
 
 text: Final = text_up_to(MAX_TEXT)
