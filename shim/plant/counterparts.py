@@ -13,6 +13,7 @@ from protocol.store.path import StorePath
 from shim.equivalence.grades import Role
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Table, Toolchain
+from shim.plant.sources import NativeSources
 
 
 class Counterparts:
@@ -124,7 +125,18 @@ class Chooser:
         neighbourhood: Neighbourhood,
         entry: Entry,
         toolchain: Toolchain | None,
+        sources: NativeSources | None,
     ) -> None:
+        """See the class.
+
+        Args:
+            counterparts: what the table offers.
+            neighbourhood: of the native derivation.
+            entry: the pair that is planted.
+            toolchain: the row of its standard environments.
+            sources: where the native compiler finds its headers.
+        """
+        self.sources = sources
         self._counterparts = counterparts
         self._near = neighbourhood
         self._entry = entry

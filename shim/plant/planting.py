@@ -115,7 +115,11 @@ class Planting:
     def chooser(self) -> Chooser:
         """Picks native outputs near the native derivation."""
         return Chooser(
-            self.graph.counterparts, self.neighbourhood, self.entry, self.admission.toolchain
+            self.graph.counterparts,
+            self.neighbourhood,
+            self.entry,
+            self.admission.toolchain,
+            self.admission.sources,
         )
 
     @cached_property

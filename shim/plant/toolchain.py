@@ -16,6 +16,7 @@ from shim.equivalence.recipe import Recipe
 from shim.equivalence.table import Toolchain
 from shim.plant.graph import CrossGraph, Refused
 from shim.plant.plan import Kind
+from shim.plant.sources import NativeSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Admission:
     """The table's row for the two; None where the recipe has no compiler and the table no row."""
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     """Native and cross libc outputs whose `include` must be equal."""
+    sources: NativeSources | None = None
+    """Where the native compiler finds its headers."""
     notes: tuple[str, ...] = ()
 
 
@@ -36,6 +39,8 @@ class Parts:
     wrapper: Recipe
     compiler: Recipe
     libc: Recipe | None
+    program: StorePath
+    """The compiler's output that the wrapper names."""
     headers: StorePath | None
     """The libc output that holds `include`."""
 
@@ -131,7 +136,8 @@ def admit(
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     if ours.headers and theirs.headers and ours.headers != theirs.headers:
         headers = ((ours.headers, theirs.headers),)
-    return Admission(toolchain, headers, tuple(_notes(ours, theirs)))
+    sources = NativeSources(ours.program, ours.headers) if ours.headers else None
+    return Admission(toolchain, headers, sources, tuple(_notes(ours, theirs)))
 
 
 def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
@@ -147,7 +153,10 @@ def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
             compiler = _maker(graph, wrapper, "cc")
             if compiler is not None and wrapper.variable("wrapperName"):
                 headers = next((each.path for each in wrapper.mentions.get("libc_dev", ())), None)
-                return Parts(wrapper, compiler, _maker(graph, wrapper, "libc_lib"), headers)
+                program = wrapper.mentions["cc"][0].path
+                return Parts(
+                    wrapper, compiler, _maker(graph, wrapper, "libc_lib"), program, headers
+                )
     return None
 
 

@@ -169,6 +169,18 @@ def test_the_compiler_is_kept_and_its_wrapper_names_native_libraries(made: Sets)
     assert {*made.cross.attributes["glibc"].outputs.values()} <= plan.forbidden
 
 
+def test_header_folders_of_the_kept_compiler_go_by_their_native_names(made: Sets) -> None:
+    made.both("app")
+    script = graft_of(made.planted("app"), f"{TRIPLE}-gcc-wrapper-14.2").derivation.env["postFixup"]
+    native = made.native.attributes
+    assert f'"-ffile-prefix-map=$cc={native["compiler"]}"' in script
+    assert f"{native['glibc']['dev']}/include" in script
+    # Naming the cross libc's folder here would make the graft refer to it.
+    assert made.cross.attributes["glibc"]["dev"] not in script
+    linker = graft_of(made.planted("app"), f"{TRIPLE}-binutils-wrapper-2.44").derivation
+    assert "-ffile-prefix-map" not in linker.env["postFixup"]
+
+
 def test_an_output_that_only_the_cross_side_has_is_compiled_for_whoever_needs_it(
     made: Sets,
 ) -> None:
