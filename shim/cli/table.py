@@ -18,6 +18,7 @@ from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Provenance, Table
 from shim.errors import ExitCode, ShimError
+from shim.evaluation import instantiate
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 ROLES: Final = [one.value for one in Role]
@@ -80,6 +81,70 @@ def pair_command(
     _write(table, output)
     click.echo(f"{output}: {_counts(table)} in {time.monotonic() - started:.1f} s")
     _warn_of_conflicts(table)
+
+
+@command.command("scan")
+@click.option("--file", "nix_file", type=EXISTING, required=True, help="Nix file to evaluate.")
+@click.option("--attr", "attributes", multiple=True, required=True, help="Native attribute.")
+@click.option("--cross-attr", "cross_attributes", multiple=True, help="The one it corresponds to.")
+@click.option("--cross", help="Instead of --cross-attr: `pkgsCross.NAME.` before each attribute.")
+@click.option("--native-argstr", multiple=True, nargs=2, help="Argument of the native evaluation.")
+@click.option("--cross-argstr", multiple=True, nargs=2, help="Argument of the cross evaluation.")
+@click.option("--roots", type=FILE, help="Folder for garbage-collection roots [OUTPUT.roots].")
+@derivations_option
+@click.option("--store-dir", default=STORE_DIR, show_default=True)
+@output_option
+def scan(
+    nix_file: Path,
+    attributes: tuple[str, ...],
+    cross_attributes: tuple[str, ...],
+    cross: str | None,
+    native_argstr: tuple[tuple[str, str], ...],
+    cross_argstr: tuple[tuple[str, str], ...],
+    roots: Path | None,
+    where: Path,
+    store_dir: str,
+    output: Path,
+) -> None:
+    """Evaluate attributes of a Nix file natively and cross, and write the table of their graphs.
+
+    An attribute that cannot be evaluated is named and left out.
+    """
+    if cross is not None:
+        cross_attributes = tuple(f"pkgsCross.{cross}.{name}" for name in attributes)
+    if len(cross_attributes) != len(attributes):
+        raise ShimError(
+            f"{len(attributes)} attributes and {len(cross_attributes)} cross ones are given",
+            hint="give a --cross-attr for each --attr, or --cross",
+            code=ExitCode.USAGE,
+        )
+    folder = roots or output.with_name(f"{output.name}.roots")
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs: list[tuple[StorePath, StorePath]] = []
+    for native_name, cross_name in zip(attributes, cross_attributes, strict=True):
+        try:
+            one, two = (
+                instantiate(nix_file, name, folder / f"{side}-{name}", store_dir, _argstr(given))
+                for side, name, given in (
+                    ("native", native_name, native_argstr),
+                    ("cross", cross_name, cross_argstr),
+                )
+            )
+        except ShimError as error:
+            if error.code is ExitCode.UNAVAILABLE:
+                raise
+            click.echo(str(error), err=True)
+        else:
+            pairs.append((one, two))
+    provenance = Provenance(source=f"{nix_file.name}: {' '.join(attributes)}", date=_now())
+    table = pair(Derivations.open(where, store_dir), pairs, provenance=provenance)
+    _write(table, output)
+    click.echo(f"{output}: {_counts(table)}, from {len(pairs)} of {len(attributes)} attributes")
+    _warn_of_conflicts(table)
+
+
+def _argstr(given: Iterable[tuple[str, str]]) -> list[str]:
+    return [word for name, value in given for word in ("--argstr", name, value)]
 
 
 @command.command("show")

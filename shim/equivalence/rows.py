@@ -26,7 +26,7 @@ BLOCK: Final = 64
 """Bodies compressed together: enough to find what repeats, few enough to open in 0.1 ms."""
 
 LEVEL: Final = 9
-"""zstd level: 100,000 entries take a second or two to write; higher ones gain a few percent."""
+"""zstd level of everything that is compressed."""
 
 MAX_SECTION: Final = 1 << 28
 """Bytes of a section when expanded; the texts of 100,000 entries are a tenth of that."""
