@@ -20,8 +20,7 @@ from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.derived_path import Built, DerivedPath, Opaque
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
-from protocol.version import Dialect, Number
-from protocol.wire.codec import u64
+from protocol.worker import multiple
 from protocol.worker.messages import (
     AddMultipleToStore,
     AddToStore,
@@ -34,7 +33,6 @@ from protocol.worker.messages import (
     QueryReferrers,
     QueryValidPaths,
 )
-from protocol.worker.results import ValidPathInfo, valid_path_info
 from shim.config import Config
 from shim.daemon.headers import difference
 from shim.daemon.narrator import BuildLog, Narrator
@@ -53,9 +51,6 @@ log = structlog.get_logger()
 
 SHOWN: Final = 10
 """Findings, worst first, that a client's log shows; all of them are in ours."""
-
-_LAYOUT: Final = Dialect(Number(1, 16))
-"""`AddMultipleToStore` has the path infos of 1.16 in every version."""
 
 
 class PlantFailed(Exception):
@@ -333,8 +328,8 @@ async def _export(
 ) -> AsyncIterator[bytes]:
     """The payload of `AddMultipleToStore`: count, then each path's info and NAR."""
     ordered = list(infos)
-    yield u64.put(len(ordered), _LAYOUT)
+    yield multiple.count(len(ordered))
     for path, info in ordered:
-        yield valid_path_info.put(ValidPathInfo(path, info), _LAYOUT)
+        yield multiple.info(path, info)
         async for chunk in plot.stream(NarFromPath(path)):
             yield chunk
