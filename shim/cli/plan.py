@@ -42,7 +42,7 @@ from shim.plant.planner import Planner
     is_flag=True,
     help="Only count how many can be planted, and the reasons for declining the others.",
 )
-def command(  # noqa: PLR0917 - click passes them by name
+def command(
     drv: tuple[str, ...],
     table_file: Path,
     where: Path,
@@ -76,7 +76,7 @@ def command(  # noqa: PLR0917 - click passes them by name
 
 
 def _packages(table: Table) -> list[StorePath]:
-    """Native derivations with a counterpart for the host, without those that make the same paths."""
+    """Native derivations with a counterpart for the host that makes other paths."""
     return sorted(
         {
             entry.native
