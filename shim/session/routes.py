@@ -1,8 +1,8 @@
 """The table of operations: what becomes of each when an operator asks, and when a peer does.
 
 An operator (a local user that the configuration trusts) gets what the nix-daemon would give to a
-trusted user.  A peer (a board) speaks through our trusted connection, so whatever a nix-daemon would
-deny to an untrusted user has to be denied here (`nix::daemon::performOp`, the checks on `trusted`),
+trusted user.  A peer (a board) speaks through our trusted connection, so whatever a nix-daemon
+would deny to an untrusted user has to be denied here (`nix::daemon::performOp`, the checks on `trusted`),
 and so has what would let one board disturb the others.
 """
 

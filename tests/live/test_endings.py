@@ -79,20 +79,30 @@ def test_a_client_that_leaves_takes_its_build_along(package: Package, make_shim:
         client.connect(str(shim.socket))
         client.sendall(HANDSHAKE + words(46, 1) + padded + words(0))
         wait_for(lambda: "build-started" in shim.log.read_text(), 60)
-        wait_for(lambda: emulated("make"), 120)
-    wait_for(lambda: not emulated("make"), 60)
+        wait_for(lambda: emulated(shim, "make"), 120)
+    wait_for(lambda: not emulated(shim, "make"), 60)
     assert not shim.serves(lz4.out)
 
 
-def emulated(program: str) -> bool:
-    """Whether a foreign `program` runs: the process is the emulator's, its words name it."""
+def emulated(shim: Shim, program: str) -> bool:
+    """Whether a foreign `program` runs below the shim: the process is the emulator's."""
+    assert shim.process is not None
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if process.joinpath("exe").readlink().name.startswith("qemu-aarch64"):
                 words = process.joinpath("cmdline").read_bytes().split(b"\0")
-                if any(word.endswith(program.encode()) for word in words[:3]):
+                named = any(word.endswith(program.encode()) for word in words[:3])
+                if named and descends(process.name, str(shim.process.pid)):
                     return True
     return False
+
+
+def descends(process: str, ancestor: str) -> bool:
+    """Whether `ancestor` is among the parents of `process`."""
+    while process not in {"0", "1", ancestor}:
+        status = Path(f"/proc/{process}/status").read_text()
+        process = next(line.split()[1] for line in status.splitlines() if line[:5] == "PPid:")
+    return process == ancestor
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:

@@ -33,7 +33,7 @@ def test_memory_outlives_the_daemon(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"no database at all, and longer than a header would be" * 40)
-    with pytest.raises(ShimError, match="state.sqlite"):
+    with pytest.raises(ShimError, match=r"state\.sqlite"):
         State(path)
 
 
