@@ -7,20 +7,15 @@ pkgs.stdenv.mkDerivation {
   pname = "lz4";
   inherit (src) version;
   inherit src;
-  outputs = [
-    "out"
-    "dev"
-  ];
+  # The command alone: the library would be the same files compiled once more.
   makeFlags = [
+    "-C"
+    "programs"
     "CC=${pkgs.stdenv.cc.targetPrefix}cc"
     "AR=${pkgs.stdenv.cc.targetPrefix}ar"
     "PREFIX=${builtins.placeholder "out"}"
     "CFLAGS=-O3"
-    "BUILD_STATIC=no"
     "TARGET_OS=Linux"
   ];
-  buildFlags = [
-    "lib"
-    "lz4"
-  ];
+  buildFlags = [ "lz4" ];
 }
