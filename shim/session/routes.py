@@ -2,8 +2,8 @@
 
 An operator (a local user that the configuration trusts) gets what the nix-daemon would give to a
 trusted user.  A peer (a board) speaks through our trusted connection, so whatever a nix-daemon
-would deny to an untrusted user has to be denied here (`nix::daemon::performOp`, the checks on `trusted`),
-and so has what would let one board disturb the others.
+would deny to an untrusted user has to be denied here (`nix::daemon::performOp`, the checks on
+`trusted`), and so has what would let one board disturb the others.
 """
 
 from enum import StrEnum
