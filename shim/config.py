@@ -15,6 +15,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from shim.equivalence.grades import DifferenceClass, Grade
 from shim.errors import ExitCode, ShimError
+from shim.gates.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
+    gates: Settings = field(default_factory=Settings)
+    """How strict and how patient the gates are: `overrides`, `limits`, `scratch`; docs/gates.md."""
 
 
 def _key(name: str) -> str:
@@ -145,6 +148,12 @@ def _strict(value: object, kind: type) -> Any:
     return value
 
 
+def _gates(value: object, _: object) -> Settings:
+    if not isinstance(value, dict):
+        raise TypeError(f"`{value}` is no table")
+    return Settings.from_table(value)
+
+
 def _path(value: object, _: object) -> Path:
     if not isinstance(value, str) or not value.startswith("/"):
         raise ValueError(f"`{value}` is no absolute path")
@@ -155,6 +164,7 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook(Path, _path)
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(Settings, _gates)
     for plain in (str, int, bool):
         converter.register_structure_hook(plain, lambda value, _, kind=plain: _strict(value, kind))
     for enum in (Grade, DifferenceClass):
@@ -265,7 +275,8 @@ def reference() -> list[tuple[str, str, str]]:
                 walk(hint, f"{prefix}{_key(each.name)}.")
             else:
                 shown = getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
-                rows.append((f"{prefix}{_key(each.name)}", shown, str(each.default)))
+                default = "those that ship with us" if each.name == "overrides" else each.default
+                rows.append((f"{prefix}{_key(each.name)}", shown, str(default)))
 
     walk(Config, "")
     return rows

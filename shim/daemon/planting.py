@@ -39,7 +39,6 @@ from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.upstream import Listener, Upstream, options
 from shim.equivalence.grades import Grade
 from shim.gates import judge
-from shim.gates.settings import Settings
 from shim.gates.subject import Subject
 from shim.gates.verdict import Verdict
 from shim.keys import KeyRing, Made
@@ -263,7 +262,7 @@ class Planter:
             built=_made(plan, result),
             closure_roots=(self._config.serving.root,),
         )
-        return await trio.to_thread.run_sync(judge, subject, Settings())
+        return await trio.to_thread.run_sync(judge, subject, self._config.gates)
 
     async def _import(self, plot: Upstream, serving: Upstream, plan: Plan, grade: Grade) -> None:
         infos: dict[StorePath, PathInfo] = {}

@@ -5,6 +5,9 @@ import pytest
 from shim import config
 from shim.equivalence.grades import DifferenceClass, Grade
 from shim.errors import ExitCode, ShimError
+from shim.gates.rules import Override
+from shim.gates.shipped import SHIPPED
+from shim.gates.verdict import Severity
 
 MINIMAL = """
 [serving]
@@ -31,6 +34,49 @@ def test_names_of_grades_and_classes_are_read() -> None:
     )
     assert loaded.policy.least_grade is Grade.VERIFIED
     assert loaded.policy.worst_difference is DifferenceClass.BENIGN
+
+
+GATES = """
+[[gates.overrides]]
+rule = "leaks.*"
+severity = "note"
+reason = "meant so"
+name = "gcc-*"
+[gates]
+scratch = "/var/tmp"
+limits.depth = 3
+"""
+
+
+def test_gates_are_set_up_by_their_table() -> None:
+    gates = config.parse(MINIMAL + GATES).gates
+    assert gates.overrides == (
+        *SHIPPED,
+        Override("leaks.*", Severity.NOTE, "meant so", name="gcc-*"),
+    )
+    assert gates.limits.depth == 3
+    assert gates.scratch == Path("/var/tmp")
+    assert config.parse(MINIMAL).gates.overrides == SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gates = 7\n" + MINIMAL, "gates: `7` is no table"),
+        (MINIMAL + "[gates]\nlimits.depht = 3\n", "unknown field: `depht`"),
+        (MINIMAL + '[gates]\nscratch = 3\n[policy]\nleast-grade = "best"\n', "gates.scratch"),
+        (MINIMAL + '[gates]\nscratch = 3\n[policy]\nleast-grade = "best"\n', "least-grade"),
+        (
+            MINIMAL + '[[gates.overrides]]\nrule = "no.such"\nseverity = "note"\nreason = "x"\n',
+            "fits no rule: `no.such`",
+        ),
+    ],
+)
+def test_mistakes_in_the_gates_table_are_reported_like_others(text: str, expected: str) -> None:
+    with pytest.raises(ShimError) as caught:
+        config.parse(text)
+    assert caught.value.code is ExitCode.CONFIG
+    assert expected in str(caught.value)
 
 
 def test_every_mistake_is_reported_with_its_key() -> None:
@@ -89,4 +135,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_reference_lists_every_key() -> None:
     keys = {key for key, _, _ in config.reference()}
-    assert {"socket", "serving.root", "deadlines.build-silence", "policy.cross"} <= keys
+    assert {"socket", "serving.root", "deadlines.build-silence", "gates.limits.depth"} <= keys
