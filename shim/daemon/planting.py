@@ -5,6 +5,7 @@ one `AddMultipleToStore` into the serving store: the commit point.  Whatever goe
 leaves nothing that anyone can fetch.
 """
 
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -47,6 +48,8 @@ from shim.plant.plan import Graft, Plan
 from shim.systems import Systems
 
 log = structlog.get_logger()
+
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 SHOWN: Final = 10
 """Findings, worst first, that a client's log shows; all of them are in ours."""
@@ -236,7 +239,7 @@ class Planter:
         )
         if result.status is not BuildStatus.BUILT:
             raise PlantFailed(
-                f"the cross build failed: {result.error_message or result.status.name}",
+                f"the cross build failed: {_cause(plan, result)}",
                 lasting=result.status is not BuildStatus.TRANSIENT_FAILURE,
             )
         return result
@@ -278,6 +281,18 @@ class Planter:
     def _signed(self, path: StorePath, info: PathInfo, grade: Grade) -> PathInfo:
         info = replace(info, ultimate=False, signatures=frozenset(), registration_time=0)
         return self._keys.sign(path, info, Made.by_grade(grade))
+
+
+def _cause(plan: Plan, result: BuildResult) -> str:
+    """A builder's failure in a line: what ended it, and the last it said.
+
+    Nix's message quotes the log's end in lines that begin with `>`; the client has the whole log.
+    """
+    text = _COLOUR.sub("", result.error_message).replace(plan.drv_path, plan.native)
+    first, *rest = text.splitlines() or [result.status.name]
+    said = [line.strip().removeprefix(">").strip() for line in rest if line.strip()[:1] == ">"]
+    last = next((line for line in reversed(said) if line), "")
+    return f"{first.rstrip(';')}{f'; its last line: {last}' if last else ''}"
 
 
 def _physical(root: Path, path: StorePath) -> Path:

@@ -68,7 +68,7 @@ def build(asked: Asked, shim: Shim, folder: Path) -> tuple[Board, float, list[st
     path = done.stdout.split()[0]
     if path not in asked.outputs.values():
         raise SystemExit(f"the client got {path}, which it did not ask for")
-    told = [line for line in done.stderr.splitlines() if "nix-shim" in line]
+    told = [line for line in done.stderr.splitlines() if "nix-shim: " in line]
     return board, seconds, told
 
 
