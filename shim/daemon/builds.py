@@ -7,7 +7,7 @@ and then finds it valid.
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -30,8 +30,9 @@ from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.planting import Planter, PlantFailed
 from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import Tables
-from shim.daemon.upstream import DaemonRefused, Upstream
+from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
 from shim.equivalence.source import Derivations, UnreadableDerivation
+from shim.errors import ShimError
 from shim.plan.decision import Cross, Decision, Plain, Step, Strategy
 from shim.plan.planner import Facts, decide
 
@@ -332,14 +333,21 @@ class Builds:
         await self._bring(step, wanted, context)
         allowed = await self._allowed(step, wanted, context)
         async with self._slot(build_log):
-            planted = await self._planter.plant(
-                step,
-                wanted.derivation.platform,
-                allowed,
-                context.serving,
-                context.narrator,
-                build_log,
-            )
+            try:
+                planted = await self._planter.plant(
+                    step,
+                    wanted.derivation.platform,
+                    allowed,
+                    context.serving,
+                    context.narrator,
+                    build_log,
+                )
+            except (DaemonLost, DaemonRefused) as error:
+                if error.name == context.serving.name:
+                    raise
+                raise StepFailed(f"the {error.name} failed: {error}", lasting=False) from error
+            except ShimError as error:
+                raise StepFailed(str(error), lasting=False) from error
         log.info(
             "planted",
             derivation=step.plan.native,
@@ -351,7 +359,8 @@ class Builds:
             f" differences {step.entry.difference_class.name.lower()},"
             f" {planted.verdict.summary()})"
         )
-        return planted.result, told
+        named = await trio.to_thread.run_sync(self._tables.realisations, step.plan)
+        return replace(planted.result, built_outputs=named), told
 
     async def _bring(self, step: Cross, wanted: Wanted, context: Context) -> None:
         """See that the native inputs of a plant are in the serving store."""

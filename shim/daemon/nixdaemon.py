@@ -100,7 +100,8 @@ def plant_launch(config: Config) -> Launch:
     roots = dict.fromkeys((config.serving.root, config.evaluation.root))
     settings = {
         "substituters": " ".join(local_uri(root, trusted="true") for root in roots),
-        "require-sigs": "false",
+        "require-sigs": "false",  # what lies in the stores beside it was accepted there
+        "allowed-users": "root",  # and nobody else may add what needs no signature
         "fallback": "true",
         "keep-outputs": "false",
     }
@@ -143,7 +144,7 @@ async def supervise(
     """
     first = True
     while True:
-        launch.socket.parent.mkdir(parents=True, exist_ok=True)
+        launch.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         launch.socket.unlink(missing_ok=True)
         tail: list[str] = []
         # Not trio.open_process: it forks in a worker thread, and PR_SET_PDEATHSIG takes the end of

@@ -60,7 +60,7 @@ async def _answer(upstream: Upstream, listen: Listener, deadlines: Deadlines) ->
             case Replied() | Failed() as answer:
                 return answer
             case event:
-                raise DaemonLost(f"the {upstream.name} sent {event} where an answer was due")
+                raise DaemonLost(upstream.name, f"sent {event} where an answer was due")
 
 
 async def _with_body(
@@ -133,4 +133,4 @@ async def _reply(
                 await client.send(client.connection.reply_body_end())
                 return
             case event:
-                raise DaemonLost(f"the {upstream.name} sent {event} within a body")
+                raise DaemonLost(upstream.name, f"sent {event} within a body")

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 import trio
 
-from protocol.errors import ProtocolError
+from protocol.errors import RemoteProtocolError
 from shim import keys, preamble
 from shim.config import Config
 from shim.daemon.builds import Builds
@@ -190,7 +190,7 @@ async def _session(services: Services, stream: trio.SocketStream) -> None:
                 await Session(services, stream, who, head).run()
             except ClientGone as gone:
                 log.info("client-gone", why=str(gone))
-            except ProtocolError as error:
+            except RemoteProtocolError as error:
                 log.warning("client-broke-protocol", error=str(error))
             except Exception:
                 log.exception("session-failed")

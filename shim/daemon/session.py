@@ -6,7 +6,7 @@ connections that work for it are closed, and nix-daemons end builds whose client
 """
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from protocol.errors import ProtocolError
+from protocol.errors import RemoteProtocolError
 from protocol.store.build_result import BuildResult
 from protocol.store.derivation import Derivation
 from protocol.store.derived_path import ALL_OUTPUTS, Built, DerivedPath
@@ -33,7 +33,7 @@ from protocol.worker.messages import (
 from protocol.worker.server import ServerConnection
 from shim.config import Config
 from shim.daemon.builds import Builds, Context, Wanted
-from shim.daemon.client import Client
+from shim.daemon.client import Client, ClientGone
 from shim.daemon.narrator import Narrator
 from shim.daemon.relay import relay
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream, options
@@ -103,8 +103,9 @@ class Session:
                     event = await self._client.event(self._config.deadlines.idle)
                     assert isinstance(event, Asked), event
                     await self._answer(event)
-        except ProtocolError as error:
-            await self._client.fail(str(error))
+        except RemoteProtocolError as error:
+            with suppress(ClientGone):
+                await self._client.fail(str(error))
             raise
         finally:
             with trio.CancelScope(shield=True):
@@ -156,7 +157,7 @@ class Session:
                     await self._relay(asked)
                 case Route.JUDGE:
                     await self._judge(asked)
-        except DaemonLost as lost:
+        except (DaemonLost, DaemonRefused) as lost:
             await self._lose_upstream()
             await self._client.fail(str(lost))
         except ShimError as error:

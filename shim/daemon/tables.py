@@ -8,7 +8,9 @@ from pathlib import Path
 import structlog
 
 from protocol.store.derivation import Recipe
+from protocol.store.modulo import HashModulo
 from protocol.store.path import StorePath
+from protocol.store.realisation import DrvOutput, Realisation
 from shim.config import Config
 from shim.equivalence import file
 from shim.equivalence.grades import Role
@@ -26,6 +28,8 @@ class Tables:
     def __init__(self, tables: Sequence[Table], derivations: Derivations, version: str) -> None:
         self._tables = tables
         self._planners = [Planner(table, derivations) for table in tables]
+        self._derivations = derivations
+        self._modulo = HashModulo(derivations.__getitem__, derivations.store_dir)
         self._planning = threading.Lock()
         self._plans: dict[tuple[StorePath, StorePath], Plan | Decline] = {}
         self.version = version
@@ -66,6 +70,15 @@ class Tables:
             elif any(each.role is Role.HOST for each in table.by_native(path)):
                 why = f"a table has several counterparts for `{path.base}`; see `table explain`"
         return None, why
+
+    def realisations(self, plan: Plan) -> dict[str, Realisation]:
+        """What a plant made, named as outputs of the native derivation, not of the planted one."""
+        with self._planning:
+            ids = self._modulo.masked(self._derivations[plan.native]).hashes
+        return {
+            name: Realisation(DrvOutput.of(ids[name], name), path)
+            for name, path in plan.outputs.items()
+        }
 
     def plan(self, entry: Entry) -> Plan | Decline:
         """How to plant an entry; computed once.  Called from worker threads."""

@@ -43,13 +43,18 @@ Listener = Callable[[LogMessage], Awaitable[None]]
 class DaemonRefused(Exception):
     """The nix-daemon's answer was an error; the connection may go on."""
 
-    def __init__(self, error: NixError) -> None:
+    def __init__(self, name: str, error: NixError) -> None:
         super().__init__(error.message)
+        self.name = name
         self.error = error
 
 
 class DaemonLost(Exception):
     """The connection to a nix-daemon is of no more use: closed, silent or out of step."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the {name} {why}")
+        self.name = name
 
 
 async def ignore(_: LogMessage) -> None:
@@ -125,11 +130,11 @@ class Upstream:
                     self.trust = trust
                     return
                 case Failed(error):
-                    raise DaemonRefused(error)
+                    raise DaemonRefused(self.name, error)
                 case Logged():
                     continue
                 case event:
-                    raise DaemonLost(f"the {self.name} sent {event} in the handshake")
+                    raise DaemonLost(self.name, f"sent {event} in the handshake")
 
     async def send(self, data: bytes) -> None:
         """Write `data`; the daemon has to take some of it before the transfer deadline."""
@@ -139,10 +144,10 @@ class Upstream:
             with trio.fail_after(self._deadlines.transfer):
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise DaemonLost(f"the {self.name} closed the connection") from error
+            raise DaemonLost(self.name, "closed the connection") from error
         except trio.TooSlowError:
             raise DaemonLost(
-                f"the {self.name} took no byte for {self._deadlines.transfer:g} s"
+                self.name, f"took no byte for {self._deadlines.transfer:g} s"
             ) from None
 
     async def event(self, silence: float) -> ClientEvent:
@@ -157,13 +162,13 @@ class Upstream:
                 with trio.fail_after(silence):
                     self.connection.receive(await self._stream.receive_some(CHUNK))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise DaemonLost(f"the {self.name} closed the connection") from error
+            raise DaemonLost(self.name, "closed the connection") from error
         except trio.TooSlowError:
-            raise DaemonLost(f"the {self.name} was silent for {silence:g} s") from None
+            raise DaemonLost(self.name, f"was silent for {silence:g} s") from None
         except ProtocolError as error:
-            raise DaemonLost(f"the {self.name} broke the protocol: {error}") from error
+            raise DaemonLost(self.name, f"broke the protocol: {error}") from error
         if isinstance(event, PeerClosed):
-            raise DaemonLost(f"the {self.name} closed the connection")
+            raise DaemonLost(self.name, "closed the connection")
         return event
 
     def request_bytes(self, request: Request[Any]) -> bytes:
@@ -211,9 +216,9 @@ class Upstream:
                 case Replied(value=value):
                     return value
                 case Failed(error):
-                    raise DaemonRefused(error)
+                    raise DaemonRefused(self.name, error)
                 case event:
-                    raise DaemonLost(f"the {self.name} sent {event} where an answer was due")
+                    raise DaemonLost(self.name, f"sent {event} where an answer was due")
 
     async def _answer_beside(
         self, body: AsyncIterator[bytes], listen: Listener, silence: float
@@ -269,4 +274,4 @@ class Upstream:
                 case ReplyEnd():
                     return
                 case event:
-                    raise DaemonLost(f"the {self.name} sent {event} within a body")
+                    raise DaemonLost(self.name, f"sent {event} within a body")

@@ -1,6 +1,8 @@
 """However a session ends, nothing unproven can be fetched and the next request succeeds."""
 
 import contextlib
+import os
+import signal
 import socket
 import struct
 import threading
@@ -84,17 +86,65 @@ def test_a_client_that_leaves_takes_its_build_along(package: Package, make_shim:
     assert not shim.serves(lz4.out)
 
 
+def test_a_plant_daemon_that_dies_is_fallen_back_from(
+    package: Package, make_shim: MakeShim, make_board: MakeBoard
+) -> None:
+    pair = package("words")
+    shim, board = make_shim(pair), make_board(pair)
+    told: list[str] = []
+    asking = threading.Thread(
+        target=lambda: told.append(board.build(pair.asked, shim.builder()).stderr)
+    )
+    asking.start()
+    wait_for(lambda: "build-started" in shim.log.read_text(), 120)
+    wait_for(lambda: kill_plant_daemon(shim), 60)
+    asking.join(300)
+    assert "cross failed" in told[0]
+    assert "built under emulation" in told[0]
+    other = make_board(pair, name="other")
+    world.run(["nix-store", "--store", f"local?root={shim.serving_root}", "--delete", pair.out])
+    # It was no fault of the plan, so the plan is tried again, by a daemon that was started anew.
+    assert "cross-compiled" in other.build(pair.asked, shim.builder()).stderr
+
+
+def kill_plant_daemon(shim: Shim) -> bool:
+    """Kill the plant daemon and what it has forked; whether it had a connection to serve."""
+    found = [
+        process
+        for process, words in below(shim)
+        if words[0].endswith(b"nix-daemon") and b"/plant/socket" in environ(process)
+    ]
+    if len(found) < 2:  # the listener alone: nobody is connected yet
+        return False
+    for process in found:
+        os.kill(int(process), signal.SIGKILL)
+    return True
+
+
+def environ(process: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/environ").read_bytes()
+    return b""
+
+
 def emulated(shim: Shim, program: str) -> bool:
     """Whether a foreign `program` runs below the shim: the process is the emulator's."""
+    for process, words in below(shim):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process}/exe").readlink().name.startswith("qemu-aarch64") and any(
+                word.endswith(program.encode()) for word in words[:3]
+            ):
+                return True
+    return False
+
+
+def below(shim: Shim) -> Iterator[tuple[str, list[bytes]]]:
+    """The processes that descend from the shim, with their command lines."""
     assert shim.process is not None
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if process.joinpath("exe").readlink().name.startswith("qemu-aarch64"):
-                words = process.joinpath("cmdline").read_bytes().split(b"\0")
-                named = any(word.endswith(program.encode()) for word in words[:3])
-                if named and descends(process.name, str(shim.process.pid)):
-                    return True
-    return False
+        with contextlib.suppress(OSError, StopIteration):
+            if descends(process.name, str(shim.process.pid)):
+                yield process.name, process.joinpath("cmdline").read_bytes().split(b"\0")
 
 
 def descends(process: str, ancestor: str) -> bool:
