@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import quote
 
 from protocol.store.path import StorePath
 from shim.errors import ExitCode, ShimError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS failure (
@@ -25,10 +26,22 @@ CREATE TABLE IF NOT EXISTS failure (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS build (
   id INTEGER PRIMARY KEY, derivation TEXT NOT NULL, peer TEXT NOT NULL, strategy TEXT NOT NULL,
-  outcome TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL, findings TEXT NOT NULL
+  outcome TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL, findings TEXT NOT NULL,
+  verdict TEXT NOT NULL DEFAULT '', grade TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS build_by_derivation ON build (derivation, id);
+CREATE TABLE IF NOT EXISTS output (
+  path TEXT NOT NULL, derivation TEXT NOT NULL, PRIMARY KEY (path, derivation)
+) WITHOUT ROWID;
 """
+
+MIGRATION: Final = {
+    1: """
+ALTER TABLE build ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
+ALTER TABLE build ADD COLUMN grade TEXT NOT NULL DEFAULT '';
+""",
+}
+"""Schema of a file -> what brings its tables to the next one; tables it lacks are made anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +57,14 @@ class BuildRecord:
     """Seconds since the epoch."""
     seconds: float
     """Wall time."""
-    findings: tuple[Mapping[str, str], ...] = ()
-    """What the gates found, one JSON object each."""
+    findings: tuple[Mapping[str, Any], ...] = ()
+    """What the gates found, one JSON object each (`shim.gates.verdict.Finding.as_json`)."""
+    verdict: str = ""
+    """The gates' verdict in a line; empty when they were not asked."""
+    grade: str = ""
+    """Kind of the key that signed the outputs (`shim.keys.Made`); empty when we signed nothing."""
+    outputs: tuple[StorePath, ...] = ()
+    """Output paths of the derivation, so that they lead to it; not read back."""
 
 
 class State:
@@ -54,25 +73,24 @@ class State:
     `knowledge` names the version of table and program that a failure belongs to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        """Open the file.
+
+        Args:
+            path: the file.
+            reading: only look, also while a daemon writes: nothing is made or brought up to date.
+
+        Raises:
+            ShimError: it cannot be used, or is of a schema that we do not know.
+        """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA):
-                raise ShimError(
-                    f"the state `{path}` has schema {version}, this program knows {SCHEMA}",
-                    hint="run the program that wrote it, or move the file away",
-                    code=ExitCode.CONFIG,
-                )
-            self._connection.executescript(TABLES)
-            self._connection.execute(f"PRAGMA user_version={SCHEMA}")
+            self._connection = _read(path) if reading else _write(path)
         except (sqlite3.Error, OSError) as error:
             raise ShimError(
                 f"cannot use the state `{path}`: {error}",
-                hint="move the file away; it holds failures and history, nothing that cannot go",
+                hint="name the daemon's configuration or its state directory"
+                if reading
+                else "move the file away; it holds failures and history, nothing that cannot go",
                 code=ExitCode.UNAVAILABLE,
             ) from error
 
@@ -101,24 +119,42 @@ class State:
 
     def record(self, build: BuildRecord) -> None:
         """Keep what became of an attempt."""
-        self._connection.execute(
-            "INSERT INTO build (derivation, peer, strategy, outcome, started, seconds, findings)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                build.derivation,
-                build.peer,
-                build.strategy,
-                build.outcome,
-                build.started,
-                build.seconds,
-                json.dumps(list(build.findings)),
-            ),
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute(
+                "INSERT INTO build (derivation, peer, strategy, outcome, started, seconds,"
+                " findings, verdict, grade) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    build.derivation,
+                    build.peer,
+                    build.strategy,
+                    build.outcome,
+                    build.started,
+                    build.seconds,
+                    json.dumps(list(build.findings)),
+                    build.verdict,
+                    build.grade,
+                ),
+            )
+            cursor.executemany(
+                "INSERT OR IGNORE INTO output VALUES (?, ?)",
+                [(path, build.derivation) for path in build.outputs],
+            )
+            cursor.execute("COMMIT")
+
+    def derivations(self, path: StorePath) -> list[StorePath]:
+        """The derivations known to make the output `path`; a `.drv` stands for itself."""
+        if path.is_derivation:
+            return [path]
+        rows = self._connection.execute(
+            "SELECT derivation FROM output WHERE path = ? ORDER BY derivation", (path,)
         )
+        return [StorePath(drv) for (drv,) in rows]
 
     def builds(self, derivation: StorePath) -> list[BuildRecord]:
         """The attempts at `derivation`, oldest first."""
         rows = self._connection.execute(
-            "SELECT derivation, peer, strategy, outcome, started, seconds, findings"
+            "SELECT derivation, peer, strategy, outcome, started, seconds, findings, verdict, grade"
             " FROM build WHERE derivation = ? ORDER BY id",
             (derivation,),
         )
@@ -131,6 +167,45 @@ class State:
                 started,
                 seconds,
                 tuple(json.loads(findings)),
+                verdict,
+                grade,
             )
-            for drv, peer, strategy, outcome, started, seconds, findings in rows
+            for drv, peer, strategy, outcome, started, seconds, findings, verdict, grade in rows
         ]
+
+
+def _write(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    version = _version(connection, path)
+    if version != SCHEMA:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATION.get(version, '')} {TABLES}"
+            f" PRAGMA user_version={SCHEMA}; COMMIT;"
+        )
+    return connection
+
+
+def _read(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    if (version := _version(connection, path)) != SCHEMA:
+        raise ShimError(
+            f"the state `{path}` has schema {version}, this program knows {SCHEMA}",
+            hint="start the daemon once: it brings its state up to date",
+            code=ExitCode.CONFIG,
+        )
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema of a file; 0 when it is new."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, SCHEMA, *MIGRATION):
+        raise ShimError(
+            f"the state `{path}` has schema {version}, this program knows {SCHEMA}",
+            hint="run the program that wrote it, or move the file away",
+            code=ExitCode.CONFIG,
+        )
+    return int(version)

@@ -8,6 +8,7 @@ from shim.daemon.state import BuildRecord, State
 from shim.errors import ShimError
 
 DRV = StorePath("/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-pigz-2.8.drv")
+OUT = StorePath("/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-pigz-2.8")
 
 
 def test_a_failure_belongs_to_its_knowledge(tmp_path: Path) -> None:
@@ -22,12 +23,57 @@ def test_a_failure_belongs_to_its_knowledge(tmp_path: Path) -> None:
 def test_memory_outlives_the_daemon(tmp_path: Path) -> None:
     first = State(tmp_path / "state.sqlite")
     first.remember_failure(DRV, "k", "why")
-    record = BuildRecord(DRV, "board", "cross", "ok", 1.5, 2.5, ({"rule": "elf.machine"},))
+    record = BuildRecord(
+        DRV, "board", "cross", "ok", 1.5, 2.5, ({"rule": "elf.machine"},), "passed", "checked"
+    )
     first.record(record)
     first.close()
     second = State(tmp_path / "state.sqlite")
     assert second.failure(DRV, "k") == "why"
     assert second.builds(DRV) == [record]
+
+
+def test_outputs_lead_to_their_derivations(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    state.record(BuildRecord(DRV, "board", "cross", "ok", 1.0, 2.0, outputs=(OUT,)))
+    state.record(BuildRecord(DRV, "board", "cross", "ok", 3.0, 2.0, outputs=(OUT,)))
+    assert state.derivations(OUT) == [DRV]
+    assert state.derivations(DRV) == [DRV]
+    assert state.derivations(StorePath(f"{OUT}-man")) == []
+
+
+def test_an_older_state_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """
+        CREATE TABLE build (
+          id INTEGER PRIMARY KEY, derivation TEXT NOT NULL, peer TEXT NOT NULL,
+          strategy TEXT NOT NULL, outcome TEXT NOT NULL, started REAL NOT NULL,
+          seconds REAL NOT NULL, findings TEXT NOT NULL
+        );
+        PRAGMA user_version=1;
+        """
+    )
+    row = (DRV, "board", "cross", "ok", 1.0, 2.0, "[]")
+    connection.execute("INSERT INTO build VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.commit()
+    connection.close()
+    with pytest.raises(ShimError, match="start the daemon once"):
+        State(path, reading=True)
+    assert State(path).builds(DRV) == [BuildRecord(DRV, "board", "cross", "ok", 1.0, 2.0)]
+    State(path).record(BuildRecord(DRV, "board", "cross", "ok", 1.0, 2.0, verdict="passed"))
+    assert [each.verdict for each in State(path, reading=True).builds(DRV)] == ["", "passed"]
+
+
+def test_a_reader_makes_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    with pytest.raises(ShimError, match=r"state\.sqlite"):
+        State(path, reading=True)
+    assert not path.exists()
+    State(path).close()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        State(path, reading=True).remember_failure(DRV, "k", "why")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
