@@ -212,4 +212,59 @@ rec {
     buildInputs = [ top ];
     libraries = "-ltop -lmiddle -lbase1";
   };
+
+  # Its users run a tool of the build machine, which its `dev` output brings along.
+  needing = library "base1" {
+    pname = "needing";
+    propagatedNativeBuildInputs = [ buildPackages.stamp ];
+  };
+  needer = program "stamped" {
+    pname = "needer";
+    buildInputs = [ needing ];
+    preFixup = ''
+      stamp $out/bin/stamped > $out/bin/stamped.sum
+    '';
+  };
+
+  # ---- what a recipe says about its result ---------------------------------------------------------
+
+  # Lists all that it may refer to, and something that it must not.
+  guarded = program "tower" {
+    pname = "guarded";
+    buildInputs = [ top ];
+    libraries = "-ltop -lmiddle -lbase1";
+    allowedReferences = [
+      pkgs.glibc
+      top
+      middle
+      base1
+    ];
+    disallowedReferences = [ stdenv.cc ];
+  };
+
+  # Links to programs that JSON in a file names, beside a list of all that they reach.
+  joined = mkDerivation {
+    name = "joined-1.0";
+    links = builtins.toJSON [
+      {
+        paths = [
+          tower
+          pkgs.bash
+        ];
+        priority = 5;
+      }
+    ];
+    passAsFile = [ "links" ];
+    exportReferencesGraph = [
+      "closure"
+      tower
+    ];
+    buildCommand = ''
+      mkdir -p $out/bin
+      for path in $(grep -o '"/[^"]*"' "$linksPath" | tr -d '"'); do
+        ln -s "$path"/bin/* $out/bin/
+      done
+      grep "^$NIX_STORE/" closure | sort -u > $out/closure
+    '';
+  };
 }
