@@ -33,6 +33,7 @@ from shim.daemon.tables import Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ShimError
+from shim.gates.verdict import Verdict
 from shim.plan.decision import Cross, Decision, Plain, Step, Strategy
 from shim.plan.planner import Facts, decide
 
@@ -87,6 +88,18 @@ class StepFailed(Exception):
         super().__init__(reason)
         self.reason = reason
         self.lasting = lasting
+        self.verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of a step that was carried out, besides Nix's result."""
+
+    told: str = ""
+    """For the client, behind how long it took."""
+    verdict: Verdict | None = None
+    grade: str = ""
+    """Kind of the key that signed the outputs."""
 
 
 class Builds:
@@ -182,7 +195,8 @@ class Builds:
     ) -> None:
         await build_log.line(f"{step.strategy} failed: {failed.reason}")
         await context.narrator.say(f"{wanted.name}: {step.strategy} failed: {failed.reason}")
-        self._record(step, wanted, context, failed.reason, begun)
+        facts = Outcome(verdict=failed.verdict)
+        self._record(step, wanted, context, failed.reason, facts, begun)
         if isinstance(step, Cross) and failed.lasting:
             self._state.remember_failure(step.plan.native, self._knowledge(), failed.reason)
 
@@ -192,14 +206,14 @@ class Builds:
         wanted: Wanted,
         context: Context,
         result: BuildResult,
-        facts: str,
+        facts: Outcome,
         begun: float,
     ) -> None:
         outcome = "ok" if result.is_success else (result.error_message or result.status.name)
-        self._record(step, wanted, context, outcome, begun)
+        self._record(step, wanted, context, outcome, facts, begun)
         seconds = time.time() - begun
         if result.is_success:
-            told = f"{_SUMMARY[step.strategy]} in {seconds:.1f} s{facts}"
+            told = f"{_SUMMARY[step.strategy]} in {seconds:.1f} s{facts.told}"
         else:
             told = f"{step.strategy} failed after {seconds:.1f} s: {outcome}"
         await context.narrator.say(f"{wanted.name}: {told}")
@@ -213,11 +227,27 @@ class Builds:
         )
 
     def _record(
-        self, step: Step, wanted: Wanted, context: Context, outcome: str, begun: float
+        self,
+        step: Step,
+        wanted: Wanted,
+        context: Context,
+        outcome: str,
+        facts: Outcome,
+        begun: float,
     ) -> None:
+        verdict = facts.verdict
         self._state.record(
             BuildRecord(
-                wanted.path, context.peer, step.strategy, outcome, begun, time.time() - begun
+                wanted.path,
+                context.peer,
+                step.strategy,
+                outcome,
+                begun,
+                time.time() - begun,
+                tuple(each.as_json() for each in verdict.findings) if verdict else (),
+                verdict.summary() if verdict else "",
+                facts.grade,
+                tuple(wanted.derivation.output_paths().values()),
             )
         )
 
@@ -250,19 +280,15 @@ class Builds:
 
     async def _carry_out(
         self, step: Step, wanted: Wanted, context: Context, build_log: BuildLog
-    ) -> tuple[BuildResult, str]:
-        """Try one step.
-
-        Returns:
-            The result, and facts about it to tell the client (", gates passed: ...").
-        """
+    ) -> tuple[BuildResult, Outcome]:
+        """Try one step."""
         match step:
             case Cross():
                 return await self._cross(step, wanted, context, build_log)
             case Plain(Strategy.SUBSTITUTE):
-                return await self._substitute(wanted, context), ""
+                return await self._substitute(wanted, context), Outcome()
             case Plain():
-                return await self._native(wanted, context, build_log), ""
+                return await self._native(wanted, context, build_log), Outcome()
 
     async def _substitute(self, wanted: Wanted, context: Context) -> BuildResult:
         paths = tuple(Opaque(path) for path in sorted(wanted.outputs.values()))
@@ -329,7 +355,7 @@ class Builds:
 
     async def _cross(
         self, step: Cross, wanted: Wanted, context: Context, build_log: BuildLog
-    ) -> tuple[BuildResult, str]:
+    ) -> tuple[BuildResult, Outcome]:
         await self._bring(step, wanted, context)
         allowed = await self._allowed(step, wanted, context)
         async with self._slot(build_log):
@@ -338,6 +364,7 @@ class Builds:
                     step,
                     wanted.derivation.platform,
                     allowed,
+                    self._tables.counterparts(allowed),
                     context.serving,
                     context.narrator,
                     build_log,
@@ -355,12 +382,14 @@ class Builds:
             seconds=round(planted.seconds, 2),
         )
         told = (
-            f" (grade {step.entry.grade.name.lower()},"
+            f" (grade {planted.made},"
             f" differences {step.entry.difference_class.name.lower()},"
             f" {planted.verdict.summary()})"
         )
         named = await trio.to_thread.run_sync(self._tables.realisations, step.plan)
-        return replace(planted.result, built_outputs=named), told
+        return replace(planted.result, built_outputs=named), Outcome(
+            told, planted.verdict, planted.made
+        )
 
     async def _bring(self, step: Cross, wanted: Wanted, context: Context) -> None:
         """See that the native inputs of a plant are in the serving store."""

@@ -36,6 +36,7 @@ from protocol.worker.messages import (
 )
 from shim.config import Config
 from shim.daemon.headers import difference
+from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.upstream import Listener, Upstream, options
 from shim.equivalence.grades import Grade
@@ -58,13 +59,17 @@ SHOWN: Final = 10
 class PlantFailed(Exception):
     """A plant did not come to an importable result.
 
-    `lasting` tells whether the same plan would fail again, so that it is not tried anew.
+    `lasting` tells whether the same plan would fail again, so that it is not tried anew; `verdict`
+    is that of the gates, if it came to them.
     """
 
-    def __init__(self, reason: str, *, lasting: bool = True) -> None:
+    def __init__(
+        self, reason: str, *, lasting: bool = True, verdict: Verdict | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.lasting = lasting
+        self.verdict = verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Planted:
 
     result: BuildResult
     verdict: Verdict
+    made: Made
+    """The kind of key that signed it."""
     seconds: float
 
 
@@ -95,6 +102,7 @@ class Planter:
         step: Cross,
         platform: str,
         allowed: frozenset[StorePath],
+        counterparts: Mapping[StorePath, StorePath],
         serving: Upstream,
         narrator: Narrator,
         build_log: BuildLog,
@@ -105,6 +113,7 @@ class Planter:
             step: what to plant.
             platform: Nix system of the native derivation.
             allowed: everything its outputs may refer to besides each other.
+            counterparts: build tools' outputs -> the native ones that a repair may put there.
             serving: connection to the serving store's daemon, for the import.
             narrator: hears what is fetched and built beforehand.
             build_log: hears the planted build.
@@ -124,22 +133,32 @@ class Planter:
                 await plot.ask(options(use_substitutes=False))
                 result = await self._build(plot, plan, build_log)
                 visible = await plot.closure(plan.derivation.input_sources)
-                verdict = await self._judge(plan, platform, allowed, visible, result)
-                await build_log.line(verdict.summary())
-                for finding in verdict.findings[:SHOWN]:
-                    await build_log.line(f"gate: {finding}")
-                for finding in verdict.findings:
-                    log.info("gate-finding", derivation=plan.native.name, **finding.as_json())
+                subject = self._subject(plan, platform, allowed, visible, result)
+                verdict = await trio.to_thread.run_sync(judge, subject, self._config.gates)
+                await _tell(verdict, plan, build_log)
+                made = Made.by_grade(step.entry.grade)
                 if verdict.accepted:
-                    await self._import(plot, serving, plan, step.entry.grade)
+                    await _import(serving, await self._as_built(plot, plan, made))
+                elif self._may_repair():
+                    async with repaired(subject, counterparts, self._config) as mended:
+                        if mended is not None:
+                            await _tell(mended.verdict, plan, build_log)
+                        if mended is not None and mended.verdict.accepted:
+                            verdict, made = mended.verdict, lowered(made)
+                            await _import(serving, await self._as_mended(plot, plan, mended, made))
             if not verdict.accepted:
                 await self._clear(tools, plan)
-                raise PlantFailed(verdict.summary())
+                raise PlantFailed(verdict.summary(), verdict=verdict)
         return Planted(
             replace(result, start_time=int(started), stop_time=int(time.time())),
             verdict,
+            made,
             time.time() - started,
         )
+
+    def _may_repair(self) -> bool:
+        """Whether policy takes what is known less of than of a plant that every gate passed."""
+        return self._config.policy.least_grade <= Grade.CHECKED
 
     async def _realise(
         self, tools: Upstream, plan: Plan, narrator: Narrator, build_log: BuildLog
@@ -244,43 +263,82 @@ class Planter:
             )
         return result
 
-    async def _judge(
+    def _subject(
         self,
         plan: Plan,
         platform: str,
         allowed: frozenset[StorePath],
         visible: frozenset[StorePath],
         result: BuildResult,
-    ) -> Verdict:
-        store_dir = self._config.store_dir
-        subject = Subject(
+    ) -> Subject:
+        return Subject(
             name=plan.native.name.removesuffix(".drv"),
             system=self._systems[platform],
             outputs=plan.outputs,
             root=self._config.plant.root,
-            store_dir=store_dir,
+            store_dir=self._config.store_dir,
             allowed=allowed | frozenset(plan.outputs.values()),
             forbidden=_forbidden(plan, allowed, visible),
             visible=visible,
             built=_made(plan, result),
             closure_roots=(self._config.serving.root,),
         )
-        return await trio.to_thread.run_sync(judge, subject, self._config.gates)
 
-    async def _import(self, plot: Upstream, serving: Upstream, plan: Plan, grade: Grade) -> None:
-        infos: dict[StorePath, PathInfo] = {}
+    async def _as_built(self, plot: Upstream, plan: Plan, made: Made) -> "list[Export]":
+        """The outputs as they lie in the plant store."""
+        exports = []
         for path in plan.outputs.values():
-            info = await plot.ask(QueryPathInfo(path))
-            assert info is not None
-            infos[path] = self._signed(path, replace(info, deriver=plan.native), grade)
-        await serving.ask(
-            AddMultipleToStore(repair=False, dont_check_signatures=True),
-            body=_export(plot, _dependencies_first(infos)),
-        )
+            info = await self._info(plot, path)
+            exports.append(
+                Export(path, self._signed(path, info, plan, made), plot.stream(NarFromPath(path)))
+            )
+        return exports
 
-    def _signed(self, path: StorePath, info: PathInfo, grade: Grade) -> PathInfo:
-        info = replace(info, ultimate=False, signatures=frozenset(), registration_time=0)
-        return self._keys.sign(path, info, Made.by_grade(grade))
+    async def _as_mended(
+        self, plot: Upstream, plan: Plan, mended: Mended, made: Made
+    ) -> "list[Export]":
+        """The outputs as a repair left them."""
+        exports = []
+        for path in plan.outputs.values():
+            info = await mended.info(path, await self._info(plot, path))
+            exports.append(Export(path, self._signed(path, info, plan, made), mended.nar(path)))
+        return exports
+
+    async def _info(self, plot: Upstream, path: StorePath) -> PathInfo:
+        info = await plot.ask(QueryPathInfo(path))
+        assert info is not None
+        return info
+
+    def _signed(self, path: StorePath, info: PathInfo, plan: Plan, made: Made) -> PathInfo:
+        info = replace(
+            info, deriver=plan.native, ultimate=False, signatures=frozenset(), registration_time=0
+        )
+        return self._keys.sign(path, info, made)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A path to be imported."""
+
+    path: StorePath
+    info: PathInfo
+    nar: AsyncIterator[bytes]
+
+
+async def _import(serving: Upstream, exports: "list[Export]") -> None:
+    """Everything in one operation: the commit point."""
+    await serving.ask(
+        AddMultipleToStore(repair=False, dont_check_signatures=True),
+        body=_payload(_dependencies_first(exports)),
+    )
+
+
+async def _tell(verdict: Verdict, plan: Plan, build_log: BuildLog) -> None:
+    await build_log.line(verdict.summary())
+    for finding in verdict.findings[:SHOWN]:
+        await build_log.line(f"gate: {finding}")
+    for finding in verdict.findings:
+        log.info("gate-finding", derivation=plan.native.name, **finding.as_json())
 
 
 def _cause(plan: Plan, result: BuildResult) -> str:
@@ -319,31 +377,29 @@ def _forbidden(
     return {path.digest: why for path, why in reasons.items() if path not in permitted}
 
 
-def _dependencies_first(infos: Mapping[StorePath, PathInfo]) -> list[tuple[StorePath, PathInfo]]:
-    ordered: dict[StorePath, PathInfo] = {}
+def _dependencies_first(exports: Iterable[Export]) -> list[Export]:
+    given = {export.path: export for export in exports}
+    ordered: dict[StorePath, Export] = {}
 
     def visit(path: StorePath) -> None:
-        if path in infos and path not in ordered:
-            for reference in sorted(infos[path].references - {path}):
+        if path in given and path not in ordered:
+            for reference in sorted(given[path].info.references - {path}):
                 visit(reference)
-            ordered[path] = infos[path]
+            ordered[path] = given[path]
 
-    for path in sorted(infos):
+    for path in sorted(given):
         visit(path)
-    return list(ordered.items())
+    return list(ordered.values())
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def _export(
-    plot: Upstream, infos: Iterable[tuple[StorePath, PathInfo]]
-) -> AsyncIterator[bytes]:
+async def _payload(exports: list[Export]) -> AsyncIterator[bytes]:
     """The payload of `AddMultipleToStore`: count, then each path's info and NAR."""
-    ordered = list(infos)
-    yield multiple.count(len(ordered))
-    for path, info in ordered:
-        yield multiple.info(path, info)
-        async for chunk in plot.stream(NarFromPath(path)):
+    yield multiple.count(len(exports))
+    for export in exports:
+        yield multiple.info(export.path, export.info)
+        async for chunk in export.nar:
             yield chunk

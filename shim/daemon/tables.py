@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -78,6 +78,15 @@ class Tables:
         return {
             name: Realisation(DrvOutput.of(ids[name], name), path)
             for name, path in plan.outputs.items()
+        }
+
+    def counterparts(self, natives: Iterable[StorePath]) -> dict[StorePath, StorePath]:
+        """Build tools' outputs -> the outputs among `natives` of the same tools for the target."""
+        return {
+            tool: native
+            for native in natives
+            for table in self._tables
+            if (tool := table.tool_for(native)) is not None and tool != native
         }
 
     def plan(self, entry: Entry) -> Plan | Decline:
