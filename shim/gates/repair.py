@@ -10,6 +10,7 @@ copy anew.  The copy must pass the gates again, and every change is a finding.
 
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -229,5 +230,8 @@ def _link(source: str, target: Path) -> None:
 def _unshare(entry: Entry) -> None:
     """Make a file the copy's own, so that writing it does not touch the original."""
     own = Path(f"{entry.physical}.own")
+    mode = own.parent.stat().st_mode
+    own.parent.chmod(mode | stat.S_IWUSR)
     shutil.copyfile(entry.physical, own)
     own.replace(entry.physical)
+    own.parent.chmod(mode)
