@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "keys": "Generate and print the signing keys of each grade.",
     "plan": "Show what would be planted for a derivation, and why.",
     "serve": "Run the daemon.",
+    "show": "Show what became of a path: verdict, findings, strategy, grade.",
     "table": "Make, show and compare equivalence tables.",
 }
 """Command name -> help line; the module of the same name in `shim.cli` holds `command`."""
