@@ -23,6 +23,7 @@ SAYS: Final = {
     "tabled": ("bin/tabled", "", "3375"),
     "selfmade": ("bin/selfmade", "9", "81"),
     "debugged": ("bin/debugged", "", "{length} {program}"),
+    "greeter": ("bin/greeter", "", "hello"),
     "words": ("bin/words", "b a b", "1 a\n2 b"),
 }
 """Package -> a program of it, its arguments, and what it prints."""

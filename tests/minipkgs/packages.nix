@@ -87,6 +87,7 @@
       lz4 = call ./pkgs/lz4.nix { };
       selfmade = call ./pkgs/selfmade.nix { };
     }
+    // call ./pkgs/plain.nix { }
     // call ./traps { }
     // {
       bad = call ./bad { };

@@ -1,0 +1,265 @@
+"""Gates over what real compilers made: bad packages are caught, each by its gate; good ones pass.
+
+A plain cross build is judged as a planted result would be: the cross set's own libraries stand for
+the native ones, and everything of the build machine is forbidden.  Few packages are really planted.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from protocol.store.path import StorePath
+from shim.gates import judge
+from shim.gates.subject import Subject
+from shim.gates.verdict import Severity, Verdict
+from shim.systems import SYSTEMS
+from tests.live import world
+from tests.live.conftest import Pair
+from tests.live.world import Board, Shim
+
+SETS: Final = {
+    "aarch64-multiplatform": "aarch64-linux",
+    "armv7l-hf-multiplatform": "armv7l-linux",
+    "riscv64": "riscv64-linux",
+}
+AARCH64, ARMV7L, RISCV64 = SETS
+
+BASE: Final = ("glibc", "glibc.dev", "libgcc", "gcc-unwrapped.lib", "bash")
+"""What every native result may refer to: a native derivation's inputs reach all of it."""
+
+GOOD: Final[Mapping[str, tuple[str, ...]]] = {
+    "zlib": (),
+    "pigz": ("zlib",),
+    "lz4": (),
+    "words": (),
+    "wrapped": (),
+    "launched": (),
+    "stamped": (),
+    "answer": (),
+    "asker": ("answer", "answer.dev"),
+    "tabled": (),
+    "base1": (),
+    "middle": ("base1", "base1.dev"),
+    "top": ("middle", "middle.dev"),
+    "tower": ("top", "top.dev"),
+    "greeter": (),
+    "notes": ("greeter", "words"),
+    "fixed": (),
+    "toolbox": ("greeter", "words", "stamped", "notes", "fixed"),
+}
+"""Package -> those of the set that its result may refer to."""
+
+BAD: Final = {
+    "leakPlain": {"references.forbidden"},
+    "leakGzip": {"references.forbidden"},
+    "leakDebug": {"references.forbidden"},
+    "foreignObject": {"elf.machine"},
+    "crossRunpath": {"loading.runpath-cross"},
+    "needsNobody": {"loading.needed"},
+    "tooNew": {"loading.version"},
+    "missingShebang": {"scripts.missing"},
+    "buildFolder": {"leaks.build-folder"},
+    "emptyOutput": {"outputs.empty"},
+    # Each is two things at once.
+    "foreignShebang": {"references.forbidden", "scripts.not-allowed"},
+    "wrongArch": {"references.forbidden", "elf.machine"},
+}
+"""Rejected package -> the rules that it breaks, all of them."""
+
+ODD: Final = {
+    "kernel": {"elf.machine"},
+    "toolPrefix": {"leaks.tool-prefix"},
+    "buildTriple": {"leaks.build-triple"},
+    "emptyPage": {"shape.empty"},
+    "dangling": {"shape.dangling"},
+    "opaque": {"contents.opaque"},
+}
+"""Package that is told of and imported -> the warnings."""
+
+
+@cache
+def build(attribute: str) -> frozenset[StorePath]:
+    """Every output of a package, built by plain Nix."""
+    drv = world.derivation(attribute)
+    return frozenset(StorePath(path) for path in world.realise(drv))
+
+
+def requisites(*paths: str, outputs: bool = False) -> frozenset[StorePath]:
+    more = ["--include-outputs"] if outputs else []
+    done = world.run(["nix-store", "--query", "--requisites", *more, *paths])
+    return frozenset(StorePath(path) for path in done.stdout.split())
+
+
+def one(attribute: str) -> StorePath:
+    done = world.run(["nix-build", world.MINIPKGS, "-A", attribute, "--no-out-link"])
+    return StorePath(done.stdout.strip())
+
+
+@cache
+def closure(cross: str, attribute: str) -> frozenset[StorePath]:
+    return requisites(one(f"pkgsCross.{cross}.{attribute}"))
+
+
+def subject(attribute: str, inputs: Iterable[str] = (), cross: str = AARCH64) -> Subject:
+    """A plain cross build as if it were planted."""
+    drv = world.derivation(f"pkgsCross.{cross}.{attribute}")
+    build(f"pkgsCross.{cross}.{attribute}")
+    outputs = {name: StorePath(path) for name, path in world.outputs(drv).items()}
+    allowed = frozenset().union(*(closure(cross, each) for each in (*BASE, *inputs)))
+    own = frozenset(outputs.values())
+    beneath = requisites(drv, outputs=True)
+    return Subject(
+        name=StorePath(drv).name.removesuffix(".drv"),
+        system=SYSTEMS[SETS[cross]],
+        outputs=outputs,
+        root=Path("/"),
+        allowed=allowed | own,
+        forbidden={path.digest: "the build platform" for path in beneath - allowed - own},
+        built=outputs,
+    )
+
+
+def told(verdict: Verdict, least: Severity = Severity.WARNING) -> set[str]:
+    return {found.rule for found in verdict.findings if found.severity >= least}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_packages_pass_with_notes_at_most(name: str) -> None:
+    verdict = judge(subject(name, GOOD[name]))
+    assert verdict.accepted
+    assert told(verdict) == set(), verdict.findings
+    assert verdict.files
+
+
+@pytest.mark.parametrize("name", ["pigz", "words"])
+@pytest.mark.parametrize("cross", [ARMV7L, RISCV64])
+def test_good_packages_of_other_boards_pass_too(name: str, cross: str) -> None:
+    verdict = judge(subject(name, GOOD[name], cross))
+    assert verdict.accepted
+    assert told(verdict) == set(), verdict.findings
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_package_is_caught_by_the_gate_meant_for_it(name: str) -> None:
+    verdict = judge(subject(f"bad.{name}"))
+    assert not verdict.accepted
+    assert told(verdict) == BAD[name], verdict.findings
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_package_is_told_of(name: str) -> None:
+    verdict = judge(subject(f"bad.{name}"))
+    assert verdict.accepted, verdict.findings
+    assert told(verdict) == ODD[name], verdict.findings
+
+
+def test_floats_in_the_wrong_registers_are_caught_on_armv7l() -> None:
+    verdict = judge(subject("bad.softFloat", cross=ARMV7L))
+    assert not verdict.accepted
+    assert told(verdict) == {"elf.float-abi"}
+    assert [found.path for found in verdict.findings] == ["out/lib/libbad.a!small.o"]
+
+
+def test_unpatched_scripts_are_counted() -> None:
+    verdict = judge(subject("bad.unpatchedShebang"))
+    assert verdict.accepted
+    assert told(verdict, Severity.NOTE) == {"scripts.unpatched"}
+
+
+def test_an_output_that_is_missing_is_caught() -> None:
+    given = subject("bad.missingOutput")
+    doc = StorePath(f"{given.outputs['out']}-doc")
+    verdict = judge(replace(given, outputs={**given.outputs, "doc": doc}))
+    assert not verdict.accepted
+    assert told(verdict) == {"outputs.missing"}
+
+
+def test_an_output_that_nobody_asked_for_is_caught() -> None:
+    given = subject("bad.extraOutput")
+    verdict = judge(replace(given, outputs={"out": given.outputs["out"]}))
+    assert not verdict.accepted
+    assert told(verdict) == {"outputs.extra"}
+
+
+def test_the_compiler_s_own_libc_is_caught_where_no_recipe_shows_it() -> None:
+    # In a plain cross build its libc is the host's, as the native one is in a plant.
+    given = subject("bad.crossLibc")
+    libc = one(f"{world.CROSS}.glibc")
+    allowed, forbidden = given.allowed - {libc}, {**given.forbidden, libc.digest: "the cross set"}
+    verdict = judge(replace(given, allowed=allowed, forbidden=forbidden))
+    assert "out/libc" in {
+        found.path for found in verdict.findings if found.rule == "references.forbidden"
+    }
+
+
+def test_the_packed_leaks_are_nowhere_in_plain_sight() -> None:
+    make = one("pkgsx86.gnumake").digest.encode()
+    for name in ("leakGzip", "leakDebug"):
+        found = judge(subject(f"bad.{name}")).findings[0]
+        assert make.decode() in found.message
+        folder = one(f"{world.CROSS}.bad.{name}")
+        data = b"".join(path.read_bytes() for path in Path(folder).rglob("*") if path.is_file())
+        assert make not in data
+
+
+# ---- planted -------------------------------------------------------------------------------------
+
+
+def shown(shim: Shim, path: str) -> list[dict[str, Any]]:
+    """What `nix-shim show` knows of a path."""
+    done = world.run([world.SHIM, "show", "--state", shim.base / "state", "--json", path])
+    records: list[dict[str, Any]] = json.loads(done.stdout)
+    return records
+
+
+def signatures(shim: Shim, path: str) -> str:
+    store = f"local?root={shim.serving_root}"
+    return world.run(["nix", "path-info", "--sigs", "--store", store, path]).stdout
+
+
+def test_a_build_tool_in_a_shebang_is_repaired_and_signed_as_that(
+    package: Callable[[str], Pair],
+    make_shim: Callable[..., Shim],
+    make_board: Callable[..., Board],
+) -> None:
+    pair = package("bad.foreignShebang")
+    shim, board = make_shim(pair), make_board(pair)
+    told = board.build(pair.asked, shim.builder()).stderr
+    assert "cross-compiled at its native path" in told
+    assert "grade repaired" in told
+    script = board.physical(pair.out) / "bin" / "bad"
+    shell = one("pkgs.bash")
+    assert script.read_text() == f"#!{shell}/bin/bash\n"
+    assert "nix-shim-repaired-1:" in signatures(shim, pair.out)
+    assert "nix-shim-checked-1:" not in signatures(shim, pair.out)
+    store = f"local?root={shim.serving_root}"
+    refers = world.run(["nix-store", "--store", store, "--query", "--references", pair.out])
+    assert refers.stdout.split() == [shell]
+    world.run(["nix-store", "--store", store, "--verify-path", pair.out])
+    (record,) = shown(shim, pair.out)
+    assert (record["strategy"], record["outcome"], record["grade"]) == ("cross", "ok", "repaired")
+    assert [found["rule"] for found in record["findings"]] == ["repair.reference"]
+    assert not list(shim.plant_root.glob("repair-*"))
+
+
+def test_what_no_repair_may_touch_falls_back_and_is_remembered(
+    package: Callable[[str], Pair],
+    make_shim: Callable[..., Shim],
+    make_board: Callable[..., Board],
+) -> None:
+    pair = package("bad.leakGzip")
+    shim, board = make_shim(pair), make_board(pair)
+    told = board.build(pair.asked, shim.builder()).stderr
+    assert "gate: error references.forbidden out/share/make.gz!" in told
+    assert "built under emulation" in told
+    assert "nix-shim-" not in signatures(shim, pair.out)
+    rejected, emulated = shown(shim, pair.out)
+    assert rejected["verdict"].startswith("gates rejected it")
+    assert [found["rule"] for found in rejected["findings"]] == ["references.forbidden"]
+    assert (emulated["strategy"], emulated["outcome"]) == ("emulate", "ok")
+    assert shown(shim, pair.native) == [rejected, emulated]

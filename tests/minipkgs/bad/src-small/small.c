@@ -1,0 +1,1 @@
+double twice(double number) { return 2 * number; }
