@@ -76,8 +76,10 @@ class Planted:
     ) -> Path:
         """A file (bytes) or link (text) in a store path; ELF files and scripts can be executed."""
         place = self.root / path.lstrip("/") / inside if inside else self.root / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.parent.chmod(0o755)  # judging has made it read-only; root alone would not notice
+        for folder in reversed(place.relative_to(self.root).parents):
+            above = self.root / folder
+            above.mkdir(exist_ok=True)
+            above.chmod(0o755)  # judging has made it read-only; root alone would not notice
         if isinstance(data, str):
             place.symlink_to(data)
             return place
