@@ -4,6 +4,7 @@ The dataclasses below are the reference: a field's name (with `-` for `_`) is it
 the key's default, the text below it the key's meaning.  Nothing else reads the file.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -16,6 +17,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from shim.equivalence.grades import DifferenceClass, Grade
 from shim.errors import ExitCode, ShimError
 from shim.gates.settings import Settings
+from shim.systems import SYSTEMS, Systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class TableSource:
+    """A table that is made anew when one of its peers asks for what it does not know."""
+
+    scan: tuple[str, ...]
+    """Arguments of `nix-shim table scan`, without `--output`."""
+    peers: tuple[str, ...] = ()
+    """Peers whose unknown derivations cause a scan; none: all peers."""
+    interval: float = 900
+    """Least seconds from the start of one scan to the start of the next."""
+    timeout: float = 3600
+    """Seconds that a scan may take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
 
@@ -106,6 +122,12 @@ class Config:
     """Systems whose builds we judge; builds for other systems are relayed untouched."""
     tables: tuple[Path, ...] = ()
     """Equivalence tables, the first that knows a derivation wins."""
+    sources: Mapping[str, TableSource] = field(default_factory=dict)
+    """Tables that we make ourselves, by name; they come after `tables`.  They and what keeps their
+    derivations from the garbage collector are below `tables` in the state directory."""
+    platforms: Systems = field(default_factory=lambda: SYSTEMS)
+    """Further systems, or other facts about known ones: Nix system -> fields of
+    `shim.systems.System`, and under `elf` those of `ElfIdentity`; laid over those we know."""
     key_directory: Path | None = None
     """Keys that sign planted outputs, one per grade (`nix-shim keys`); by default `keys` in the
     state directory, made at the first start."""
@@ -123,6 +145,14 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     gates: Settings = field(default_factory=Settings)
     """How strict and how patient the gates are: `overrides`, `limits`, `scratch`; docs/gates.md."""
+
+    def table_of(self, source: str) -> Path:
+        """Where the table of one of `sources` lies; before its first scan it does not exist."""
+        return self.state_directory / "tables" / f"{source}.table"
+
+
+SOURCE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Names of sources are names of files."""
 
 
 def _key(name: str) -> str:
@@ -160,16 +190,30 @@ def _path(value: object, _: object) -> Path:
     return Path(value)
 
 
+def _platforms(value: object, _: object) -> Systems:
+    """The known systems under those of the file, whose fields have `-` where ours have `_`."""
+
+    def fields_of(row: object) -> Any:
+        if not isinstance(row, dict):
+            return row
+        return {key.replace("-", "_"): fields_of(each) for key, each in row.items()}
+
+    if not isinstance(value, dict) or not all(isinstance(row, dict) for row in value.values()):
+        raise TypeError(f"`{value}` is no table of tables")
+    return SYSTEMS.extended({nix: fields_of(row) for nix, row in value.items()})
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook(Path, _path)
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(Systems, _platforms)
     converter.register_structure_hook(Settings, _gates)
     for plain in (str, int, bool):
         converter.register_structure_hook(plain, lambda value, _, kind=plain: _strict(value, kind))
     for enum in (Grade, DifferenceClass):
         converter.register_structure_hook(enum, lambda value, kind: _named(kind, value))
-    for section in (NixStore, Evaluation, Policy, Deadlines, Limits, Config):
+    for section in (NixStore, Evaluation, Policy, Deadlines, Limits, TableSource, Config):
         converter.register_structure_hook(
             section,
             make_dict_structure_fn(
@@ -199,7 +243,12 @@ def _check(config: Config) -> list[str]:
         )
     if not config.store_dir.startswith("/"):
         found.append(f"store-dir: `{config.store_dir}` is no absolute path")
-    if config.policy.cross and not config.tables:
+    found += [
+        f"sources.{name}: not a name of letters, digits, `-` and `_`"
+        for name in config.sources
+        if SOURCE_NAME.fullmatch(name) is None
+    ]
+    if config.policy.cross and not config.tables and not config.sources:
         found.append("tables: policy.cross is on but no table is named; see `nix-shim table`")
     return found
 

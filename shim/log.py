@@ -23,6 +23,8 @@ EVENTS: Final = {
     "operation-refused": "A peer asked for what peers may not do.",
     "planted": "A planted output passed every gate and entered the serving store.",
     "ready": "The socket is open.",
+    "scan-ended": "A table was made anew, or could not be: outcome, seconds.",
+    "scan-started": "A peer asked for what no table knows; its source is evaluated again.",
     "session-failed": "A session ended by our own mistake; the traceback follows.",
     "stopping": "A signal asked us to end.",
     "table-loaded": "An equivalence table is in use.",

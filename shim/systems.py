@@ -259,7 +259,7 @@ class Systems(Mapping[str, System]):
         if name not in index:
             raise ShimError(
                 f"unknown {kind}: `{name}`",
-                hint=f"known are {', '.join(sorted(index))}; others can be added under `systems`",
+                hint=f"known are {', '.join(sorted(index))}; others can be added under `platforms`",
                 code=ExitCode.CONFIG,
             )
         return index[name]
@@ -353,7 +353,7 @@ def _read(
 
 
 def _row(nix: str, given: Mapping[str, Any], known: System | None) -> System:
-    where = f"systems.{nix}"
+    where = f"platforms.{nix}"
     needed = [] if known else ["cross", "triple", "elf", "loader", "emulator"]
     values = _read(where, given, _SYSTEM_READERS, needed)
     if "elf" in values:

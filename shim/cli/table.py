@@ -12,34 +12,37 @@ import click
 
 from protocol.errors import ProtocolError
 from protocol.store.path import STORE_DIR, StorePath
+from shim.cli.tablefiles import (
+    FILE,
+    counts,
+    derivations_option,
+    json_option,
+    now,
+    output_option,
+    warn_of_conflicts,
+    write,
+)
+from shim.cli.tablescan import scan
+from shim.cli.tablestatus import status
 from shim.equivalence import combine, describe, file
 from shim.equivalence.grades import DifferenceClass, Role
 from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Provenance, Table
 from shim.errors import ExitCode, ShimError
-from shim.evaluation import instantiate
 
-FILE: Final = click.Path(dir_okay=False, path_type=Path)
 ROLES: Final = [one.value for one in Role]
-EXISTING: Final = click.Path(exists=True, path_type=Path)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 table_option = click.option("--table", "table_path", type=FILE, required=True, help="Table file.")
-output_option = click.option("-o", "--output", type=FILE, required=True, help="File to write.")
-derivations_option = click.option(
-    "--derivations",
-    "where",
-    type=EXISTING,
-    default="/",
-    show_default=True,
-    help="Where the .drv files lie: a folder, a .tar, .tar.zst or .tar.xz, or a store's root.",
-)
 
 
 @click.group(short_help="Make, show and compare equivalence tables.")
 def command() -> None:
     """Make, show and compare equivalence tables."""
+
+
+command.add_command(scan)
+command.add_command(status)
 
 
 @command.command("pair")
@@ -76,75 +79,11 @@ def pair_command(
     table = pair(
         Derivations.open(where, store_dir),
         roots,
-        provenance=Provenance(source=source, revision=revision, date=_now()),
+        provenance=Provenance(source=source, revision=revision, date=now()),
     )
-    _write(table, output)
-    click.echo(f"{output}: {_counts(table)} in {time.monotonic() - started:.1f} s")
-    _warn_of_conflicts(table)
-
-
-@command.command("scan")
-@click.option("--file", "nix_file", type=EXISTING, required=True, help="Nix file to evaluate.")
-@click.option("--attr", "attributes", multiple=True, required=True, help="Native attribute.")
-@click.option("--cross-attr", "cross_attributes", multiple=True, help="The one it corresponds to.")
-@click.option("--cross", help="Instead of --cross-attr: `pkgsCross.NAME.` before each attribute.")
-@click.option("--native-argstr", multiple=True, nargs=2, help="Argument of the native evaluation.")
-@click.option("--cross-argstr", multiple=True, nargs=2, help="Argument of the cross evaluation.")
-@click.option("--roots", type=FILE, help="Folder for garbage-collection roots [OUTPUT.roots].")
-@derivations_option
-@click.option("--store-dir", default=STORE_DIR, show_default=True)
-@output_option
-def scan(
-    nix_file: Path,
-    attributes: tuple[str, ...],
-    cross_attributes: tuple[str, ...],
-    cross: str | None,
-    native_argstr: tuple[tuple[str, str], ...],
-    cross_argstr: tuple[tuple[str, str], ...],
-    roots: Path | None,
-    where: Path,
-    store_dir: str,
-    output: Path,
-) -> None:
-    """Evaluate attributes of a Nix file natively and cross, and write the table of their graphs.
-
-    An attribute that cannot be evaluated is named and left out.
-    """
-    if cross is not None:
-        cross_attributes = tuple(f"pkgsCross.{cross}.{name}" for name in attributes)
-    if len(cross_attributes) != len(attributes):
-        raise ShimError(
-            f"{len(attributes)} attributes and {len(cross_attributes)} cross ones are given",
-            hint="give a --cross-attr for each --attr, or --cross",
-            code=ExitCode.USAGE,
-        )
-    folder = roots or output.with_name(f"{output.name}.roots")
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs: list[tuple[StorePath, StorePath]] = []
-    for native_name, cross_name in zip(attributes, cross_attributes, strict=True):
-        try:
-            one, two = (
-                instantiate(nix_file, name, folder / f"{side}-{name}", store_dir, _argstr(given))
-                for side, name, given in (
-                    ("native", native_name, native_argstr),
-                    ("cross", cross_name, cross_argstr),
-                )
-            )
-        except ShimError as error:
-            if error.code is ExitCode.UNAVAILABLE:
-                raise
-            click.echo(str(error), err=True)
-        else:
-            pairs.append((one, two))
-    provenance = Provenance(source=f"{nix_file.name}: {' '.join(attributes)}", date=_now())
-    table = pair(Derivations.open(where, store_dir), pairs, provenance=provenance)
-    _write(table, output)
-    click.echo(f"{output}: {_counts(table)}, from {len(pairs)} of {len(attributes)} attributes")
-    _warn_of_conflicts(table)
-
-
-def _argstr(given: Iterable[tuple[str, str]]) -> list[str]:
-    return [word for name, value in given for word in ("--argstr", name, value)]
+    write(table, output)
+    click.echo(f"{output}: {counts(table)} in {time.monotonic() - started:.1f} s")
+    warn_of_conflicts(table)
 
 
 @command.command("show")
@@ -295,9 +234,9 @@ def diff(before: Path, after: Path, *, as_json: bool) -> None:
 def merge(output: Path, paths: tuple[Path, ...]) -> None:
     """Write one table with the entries of all; contradictions are kept and named."""
     table = combine.merge([file.load(path) for path in paths])
-    _write(table, output)
-    click.echo(f"{output}: {_counts(table)}")
-    _warn_of_conflicts(table)
+    write(table, output)
+    click.echo(f"{output}: {counts(table)}")
+    warn_of_conflicts(table)
 
 
 @command.command("verify-file")
@@ -310,7 +249,7 @@ def verify_file(path: Path, *, as_json: bool) -> None:
     if as_json:
         _print_json({"path": str(path), "entries": len(table), "ok": True})
     else:
-        click.echo(f"{path}: sound, {_counts(table)}")
+        click.echo(f"{path}: sound, {counts(table)}")
 
 
 def _pair_lines(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -373,34 +312,6 @@ def _why_missing(table: Table, path: str) -> str:
         if one.path == path:
             return one.reason
     return "the walk that made this table did not meet it"
-
-
-def _counts(table: Table) -> str:
-    roles = Counter(entry.role for entry in table)
-    parts = ", ".join(f"{roles[role]} {role}" for role in Role)
-    unpaired = sum(one.native for one in table.unpaired)
-    return f"{len(table)} entries ({parts}), {unpaired} native derivations unpaired"
-
-
-def _warn_of_conflicts(table: Table) -> None:
-    for group in table.conflicts():
-        click.echo(f"conflict: `{group[0].native.base}` has several counterparts:", err=True)
-        for entry in group:
-            click.echo(f"  {describe.line(entry)}", err=True)
-    for one in table.unpaired:
-        if one.reason.startswith("cannot be read"):
-            click.echo(f"`{one.path}` {one.reason}", err=True)
-
-
-def _write(table: Table, path: Path) -> None:
-    try:
-        file.save(table, path)
-    except OSError as error:
-        raise ShimError(f"cannot write `{path}`: {error.strerror}") from error
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _print_json(value: dict[str, Any]) -> None:

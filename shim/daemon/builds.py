@@ -28,8 +28,9 @@ from shim import __version__
 from shim.config import Config
 from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.planting import Planter, PlantFailed
+from shim.daemon.scans import Scans
 from shim.daemon.state import BuildRecord, State
-from shim.daemon.tables import Tables
+from shim.daemon.tables import UNKNOWN, Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ShimError
@@ -46,6 +47,9 @@ _SUMMARY: Final = {
     Strategy.CROSS: "cross-compiled at its native path",
     Strategy.EMULATE: "built under emulation",
 }
+
+
+_NEED_NO_TABLE: Final = (Strategy.VALID, Strategy.FIXED_OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +115,14 @@ class Builds:
         tables: Tables,
         planter: Planter,
         state: State,
+        scans: Scans,
         lacks: Mapping[str, str | None],
     ) -> None:
         self._config = config
         self._tables = tables
         self._planter = planter
         self._state = state
+        self._scans = scans
         self._lacks = lacks
         self._slots = trio.CapacityLimiter(config.limits.builds)
         self._flights: dict[StorePath, trio.Lock] = {}
@@ -276,7 +282,14 @@ class Builds:
             failed_before=failed,
             emulator=self._lacks.get(wanted.derivation.platform),
         )
-        return await trio.to_thread.run_sync(decide, facts, self._config.policy, self._tables.plan)
+        decision = await trio.to_thread.run_sync(
+            decide, facts, self._config.policy, self._tables.plan
+        )
+        if all(step.strategy not in _NEED_NO_TABLE for step in decision.steps):
+            self._state.record_lookup(wanted.path, context.peer, no_entry)
+            if no_entry == UNKNOWN:
+                self._scans.unknown(context.peer)
+        return decision
 
     async def _carry_out(
         self, step: Step, wanted: Wanted, context: Context, build_log: BuildLog

@@ -25,12 +25,13 @@ from shim.daemon.checks import check
 from shim.daemon.client import ClientGone
 from shim.daemon.nixdaemon import accepts, plant_launch, serving_launch, supervise
 from shim.daemon.planting import Planter
+from shim.daemon.scans import Scans
 from shim.daemon.session import Services, Session, Who
 from shim.daemon.state import State
 from shim.daemon.tables import Tables
 from shim.errors import ExitCode, ShimError
 from shim.session.routes import Standing
-from shim.systems import SYSTEMS, Systems
+from shim.systems import Systems
 
 log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ def _first_shim_error(group: BaseExceptionGroup[BaseException]) -> BaseException
 
 
 async def _serve(config: Config) -> None:
-    systems = SYSTEMS
+    systems = config.platforms
     lacks = check(config, systems)
     with _only_one(config.state_directory):
         tables = Tables.load(config)
@@ -98,8 +99,10 @@ async def _run(
                     code=ExitCode.UNAVAILABLE,
                 )
         planter = Planter(config, plant.socket, systems, _keys(config))
-        services = Services(config, serving.socket, Builds(config, tables, planter, state, lacks))
-        await _listen(services)
+        scans = Scans(config, tables, state)
+        daemons.start_soon(scans.run)
+        builds = Builds(config, tables, planter, state, scans, lacks)
+        await _listen(Services(config, serving.socket, builds))
         daemons.cancel_scope.cancel()
 
 

@@ -30,6 +30,13 @@ CREATE TABLE IF NOT EXISTS build (
   verdict TEXT NOT NULL DEFAULT '', grade TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS build_by_derivation ON build (derivation, id);
+CREATE TABLE IF NOT EXISTS lookup (
+  id INTEGER PRIMARY KEY, derivation TEXT NOT NULL, peer TEXT NOT NULL, reason TEXT NOT NULL,
+  at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS scan (
+  source TEXT PRIMARY KEY, started REAL NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS output (
   path TEXT NOT NULL, derivation TEXT NOT NULL, PRIMARY KEY (path, derivation)
 ) WITHOUT ROWID;
@@ -42,6 +49,33 @@ ALTER TABLE build ADD COLUMN grade TEXT NOT NULL DEFAULT '';
 """,
 }
 """Schema of a file -> what brings its tables to the next one; tables it lacks are made anyway."""
+
+
+LOOKUPS: Final = 100_000
+"""Look-ups that are kept; older ones go."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupCount:
+    """How often a peer's requests had one answer from the tables."""
+
+    peer: str
+    reason: str
+    """Why nothing was found; empty where something was."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRecord:
+    """The last scan of a source."""
+
+    source: str
+    started: float
+    """Seconds since the epoch."""
+    seconds: float
+    """Wall time."""
+    outcome: str
+    """`ok`, or what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +184,38 @@ class State:
             "SELECT derivation FROM output WHERE path = ? ORDER BY derivation", (path,)
         )
         return [StorePath(drv) for (drv,) in rows]
+
+    def record_lookup(self, derivation: StorePath, peer: str, reason: str) -> None:
+        """Keep how the tables answered a request; `reason` is empty if they knew it."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(
+                "INSERT INTO lookup (derivation, peer, reason, at) VALUES (?, ?, ?, ?)",
+                (derivation, peer, reason, time.time()),
+            )
+            cursor.execute("DELETE FROM lookup WHERE id <= ?", ((cursor.lastrowid or 0) - LOOKUPS,))
+
+    def lookups(self, last: int) -> list[LookupCount]:
+        """The `last` look-ups, counted by peer and reason, found ones first."""
+        rows = self._connection.execute(
+            "SELECT peer, reason, count(*) FROM (SELECT * FROM lookup ORDER BY id DESC LIMIT ?)"
+            " GROUP BY peer, reason ORDER BY peer, reason",
+            (last,),
+        )
+        return [LookupCount(*row) for row in rows]
+
+    def record_scan(self, scan: ScanRecord) -> None:
+        """Keep what became of the last scan of a source."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO scan VALUES (?, ?, ?, ?)",
+            (scan.source, scan.started, scan.seconds, scan.outcome),
+        )
+
+    def scans(self) -> list[ScanRecord]:
+        """The last scan of each source that had one."""
+        rows = self._connection.execute(
+            "SELECT source, started, seconds, outcome FROM scan ORDER BY source"
+        )
+        return [ScanRecord(*row) for row in rows]
 
     def builds(self, derivation: StorePath) -> list[BuildRecord]:
         """The attempts at `derivation`, oldest first."""

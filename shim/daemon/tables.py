@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -16,10 +17,15 @@ from shim.equivalence import file
 from shim.equivalence.grades import Role
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Table
-from shim.plant.plan import Decline, Plan
+from shim.plant.plan import Decline, Kind, Plan, Refusal
 from shim.plant.planner import Planner
 
 log = structlog.get_logger()
+
+UNKNOWN: Final = "no table knows it"
+OTHER_OUTPUTS: Final = "the outputs asked for are not those that a table has for it"
+SEVERAL: Final = "a table has several counterparts for it; see `table explain`"
+"""Why there is no entry: a closed list, so that `table status` can count them."""
 
 
 class Tables:
@@ -43,7 +49,8 @@ class Tables:
         """
         tables = []
         version = hashlib.sha256()
-        for path in config.tables:
+        made = [path for path in map(config.table_of, config.sources) if path.exists()]
+        for path in (*config.tables, *made):
             table = file.load(path)
             version.update(_stamp(path))
             log.info("table-loaded", path=str(path), entries=len(table))
@@ -58,17 +65,17 @@ class Tables:
         another `.drv` with the same outputs.
         """
         if not self._tables:
-            return None, "no table is loaded"
+            return None, UNKNOWN
         outputs = derivation.output_paths()
-        why = f"no table knows `{path.base}`"
+        why = UNKNOWN
         for table in self._tables:
             found = table.host_entry(path) or table.host_entry(next(iter(outputs.values())))
             if found is not None and dict(found.native_outputs) != outputs:
-                why = f"the outputs asked for are not those the table has for `{found.native.base}`"
+                why = OTHER_OUTPUTS
             elif found is not None:
                 return found, ""
             elif any(each.role is Role.HOST for each in table.by_native(path)):
-                why = f"a table has several counterparts for `{path.base}`; see `table explain`"
+                why = SEVERAL
         return None, why
 
     def realisations(self, plan: Plan) -> dict[str, Realisation]:
@@ -94,14 +101,25 @@ class Tables:
         key = entry.native, entry.cross
         with self._planning:
             if key not in self._plans:
-                planner = next(
+                planners = (
                     each
                     for table, each in zip(self._tables, self._planners, strict=True)
                     if (found := table.host_entry(entry.native)) is not None
                     and found.cross == entry.cross
                 )
+                planner = next(planners, None)
+                if planner is None:
+                    why = f"the table that knew `{entry.native.base}` was just replaced; ask again"
+                    return Decline((Refusal(Kind.UNKNOWN, why),))
                 self._plans[key] = planner.plan(entry.native)
             return self._plans[key]
+
+    def become(self, other: "Tables") -> None:
+        """Take over what `other` loaded; what was planned with the old tables is forgotten."""
+        with self._planning:
+            self._tables, self._planners = other._tables, other._planners  # noqa: SLF001 - same class
+            self._plans = {}
+            self.version = other.version
 
 
 def _stamp(path: Path) -> bytes:

@@ -89,15 +89,15 @@ def test_a_configuration_changes_one_field_of_a_known_system() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"x-linux": {"cross": "x"}}, "`systems.x-linux` lacks `triple`"),
+        ({"x-linux": {"cross": "x"}}, "`platforms.x-linux` lacks `triple`"),
         ({"aarch64-linux": {"tripel": "x"}}, "unknown field: `tripel`"),
-        ({"aarch64-linux": {"triple": 3}}, "`systems.aarch64-linux.triple` cannot be used: `3`"),
+        ({"aarch64-linux": {"triple": 3}}, "`platforms.aarch64-linux.triple` cannot be used: `3`"),
         ({"aarch64-linux": {"elf": {"bits": 16}}}, "elf.bits` cannot be used: `16`"),
         ({"aarch64-linux": {"elf": {"bits": True}}}, "elf.bits` cannot be used: `True`"),
         ({"aarch64-linux": {"elf": {"float_abi": "x"}}}, "elf.float_abi` cannot be used: `'x'`"),
         ({"aarch64-linux": {"elf": {"flags": [{"mask": 1}]}}}, "elf.flags` cannot be used"),
         ({"aarch64-linux": {"page_sizes": "4096"}}, "page_sizes` cannot be used: `'4096'`"),
-        ({"x-linux": {**NEW, "elf": {"machine": 1}}}, "`systems.x-linux.elf` lacks `bits`"),
+        ({"x-linux": {**NEW, "elf": {"machine": 1}}}, "`platforms.x-linux.elf` lacks `bits`"),
     ],
 )
 def test_a_bad_row_is_named(table: dict[str, dict[str, Any]], message: str) -> None:

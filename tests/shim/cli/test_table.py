@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,46 +163,3 @@ def test_a_bad_line_of_pairs_is_named(tmp_path: Path, drvs: Path) -> None:
     (tmp_path / "pairs").write_text("\nonly-one\n")
     result = run("pair", "--pairs", tmp_path / "pairs", "--derivations", drvs, "-o", tmp_path / "o")
     assert "line 2 of the pairs" in result.stderr
-
-
-NIX_FILE = """
-let
-  make = suffix: system: env: derivation (
-    { name = "app${suffix}-1"; inherit system; builder = "/bin/sh"; } // env
-  );
-in {
-  app = make "" "riscv64-linux" { };
-  broken = throw "no such package";
-  pkgsCross.board.app = make "-riscv64-unknown-linux-gnu" "x86_64-linux" {
-    configureFlags = "--build=x86_64-unknown-linux-gnu --host=riscv64-unknown-linux-gnu";
-  };
-}
-"""
-
-
-@pytest.mark.skipif(shutil.which("nix-instantiate") is None, reason="Nix is not installed")
-def test_scan_evaluates_and_an_attribute_that_fails_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "root").mkdir()
-    monkeypatch.setenv("NIX_REMOTE", f"local?root={tmp_path / 'root'}")
-    (tmp_path / "set.nix").write_text(NIX_FILE)
-    out = tmp_path / "table"
-    names = ("--attr", "broken", "--attr", "app", "--cross", "board")
-    store = ("--derivations", tmp_path / "root")
-    result = run("scan", "--file", tmp_path / "set.nix", *names, *store, "-o", out)
-    assert result.exit_code == 0, result.output
-    assert "no such package" in result.stderr
-    assert "from 1 of 2 attributes" in result.stdout
-    [row] = objects(run("show", "--json", out))
-    assert (row["role"], row["native"][-9:]) == ("host", "app-1.drv")
-    assert {one.name for one in (tmp_path / "table.roots").iterdir()} == {
-        "native-app",
-        "cross-pkgsCross.board.app",
-    }
-
-
-def test_scan_wants_a_counterpart_for_each_attribute(tmp_path: Path) -> None:
-    (tmp_path / "set.nix").write_text(NIX_FILE)
-    result = run("scan", "--file", tmp_path / "set.nix", "--attr", "app", "-o", tmp_path / "t")
-    assert "1 attributes and 0 cross ones" in result.stderr

@@ -1,0 +1,239 @@
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shim.cli import command
+from shim.equivalence import file
+from tests.live import world
+
+NEEDS_NIX = pytest.mark.skipif(
+    shutil.which("nix-instantiate") is None, reason="Nix is not installed"
+)
+
+SET = """
+rec {
+  make = suffix: system: env: derivation (
+    { name = "app${suffix}-1"; inherit system; builder = "/bin/sh"; } // env
+  );
+  app = make "" "riscv64-linux" { };
+  broken = throw "no such package";
+  hungry = builtins.deepSeq (builtins.genList (n: { n = [ n ]; }) 50000000) app;
+  pkgsCross.board = {
+    app = make "-riscv64-unknown-linux-gnu" "x86_64-linux" {
+      configureFlags = "--build=x86_64-unknown-linux-gnu --host=riscv64-unknown-linux-gnu";
+    };
+    inherit (set) broken hungry lonely;
+  };
+  set = { inherit broken hungry; lonely = app; };
+}
+"""
+
+FLAKE = """
+{
+  outputs = { self }:
+    let
+      set = import ./set.nix;
+      platform = system: { inherit system; };
+      # What lib.evalModules makes of a list of modules, as far as `table scan` looks at it.
+      force = value: value.content or value;
+      system = { listens ? true, own ? null }@how: modules:
+        let
+          all = builtins.foldl' (a: b: a // b) { } (map (module: module.nixpkgs) modules);
+          host = platform (force all.hostPlatform);
+          build = if listens && all ? buildPlatform
+            then platform (force all.buildPlatform) else host;
+          made = { stdenv = { hostPlatform = host; buildPlatform = build; }; };
+          pkgs = if all ? pkgs then force all.pkgs else if own != null then own else made;
+          inherit (pkgs.stdenv) hostPlatform buildPlatform;
+          isCross = hostPlatform.system != buildPlatform.system;
+        in {
+          inherit pkgs;
+          options.nixpkgs.hostPlatform.isDefined = true;
+          options.nixpkgs.pkgs.isDefined = own != null;
+          config.nixpkgs = { hostPlatform = force all.hostPlatform; pkgs = own; };
+          config.system.build.toplevel = if isCross then set.pkgsCross.board.app else set.app;
+          extendModules = more: system how (modules ++ more.modules);
+        };
+      given = [ { nixpkgs.hostPlatform = "riscv64-linux"; } ];
+    in {
+      nixosConfigurations.board = system { } given;
+      nixosConfigurations.deaf = system { listens = false; } given;
+      nixosConfigurations.owner = system {
+        own = import ./pkgs { localSystem = "riscv64-linux"; config = { }; overlays = [ "mine" ]; };
+      } given;
+      legacyPackages.riscv64-linux.app = set.app;
+      legacyPackages.x86_64-linux.pkgsCross.riscv64.app = set.pkgsCross.board.app;
+    };
+}
+"""
+
+PKGS = """
+{ localSystem, crossSystem ? localSystem, config, overlays }: {
+  path = ./.;
+  inherit config;
+  overlays = if overlays == [ "mine" ] then overlays else throw "the overlays were lost";
+  stdenv.hostPlatform.system = crossSystem;
+  stdenv.buildPlatform.system = localSystem;
+}
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(command, ["table", *map(str, arguments)])
+
+
+def rows(table: Path) -> list[dict[str, Any]]:
+    shown = run("show", "--json", table)
+    assert shown.exit_code == 0, shown.output
+    return [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+def hosts(table: Path) -> list[str]:
+    return sorted(row["native"].partition("-")[2] for row in rows(table) if row["role"] == "host")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, where nothing is kept that nobody asked to keep."""
+    root = tmp_path / "root"
+    root.mkdir()
+    monkeypatch.setenv("NIX_REMOTE", f"local?root={root}")
+    monkeypatch.setenv("NIX_CONFIG", "build-users-group =\nsubstituters =\n")
+    return root
+
+
+@pytest.fixture
+def nix_file(tmp_path: Path) -> Path:
+    (tmp_path / "set.nix").write_text(SET)
+    return tmp_path / "set.nix"
+
+
+@pytest.fixture
+def flake(tmp_path: Path) -> Path:
+    folder = tmp_path / "conf"
+    (folder / "pkgs").mkdir(parents=True)
+    (folder / "flake.nix").write_text(FLAKE)
+    (folder / "set.nix").write_text(SET)
+    (folder / "pkgs" / "default.nix").write_text(PKGS)
+    return folder
+
+
+@NEEDS_NIX
+def test_an_attribute_that_fails_stops_no_other(
+    store: Path, nix_file: Path, tmp_path: Path
+) -> None:
+    names = ("--attr", "broken", "--attr", "app", "--attr", "lonely", "--cross", "board")
+    out = tmp_path / "table"
+    result = run("scan", "--file", nix_file, *names, "--derivations", store, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "`broken` is left out: error: no such package" in result.stderr
+    assert "`lonely` is left out: error: there is no attribute `lonely`" in result.stderr
+    assert "from 1 of 3 attributes" in result.stdout
+    assert hosts(out) == ["app-1.drv"]
+
+
+@NEEDS_NIX
+def test_what_was_evaluated_is_kept_until_the_next_scan(
+    store: Path, nix_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "table"
+    scan = ("scan", "--file", nix_file, "--attr", "app", "--cross", "board")
+    assert run(*scan, "--derivations", store, "-o", out).exit_code == 0
+    [first] = (tmp_path / "table.roots").iterdir()
+    [row] = rows(out)
+    subprocess.run(["nix-store", "--gc"], check=True, capture_output=True)
+    for side in ("native", "cross"):
+        assert (store / row[side].lstrip("/")).exists()
+    assert run(*scan, "--derivations", store, "-o", out).exit_code == 0
+    [second] = (tmp_path / "table.roots").iterdir()
+    assert second != first
+    second.unlink()
+    subprocess.run(["nix-store", "--gc"], check=True, capture_output=True)
+    assert not (store / row["native"].lstrip("/")).exists()
+
+
+@NEEDS_NIX
+def test_an_attribute_that_takes_too_much_memory_stops_no_other(
+    store: Path, nix_file: Path, tmp_path: Path
+) -> None:
+    names = ("--attr", "hungry", "--attr", "app", "--cross", "board")
+    limits = ("--workers", "1", "--memory", "500")
+    out = tmp_path / "table"
+    result = run("scan", "--file", nix_file, *names, *limits, "--derivations", store, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "`hungry` is left out" in result.stderr
+    assert hosts(out) == ["app-1.drv"]
+
+
+def test_a_counterpart_for_each_attribute_is_wanted(nix_file: Path, tmp_path: Path) -> None:
+    scan = ("scan", "--file", nix_file, "--attr", "app", "-o", tmp_path / "t")
+    assert "no cross counterpart is given for `app`" in run(*scan).stderr
+    result = run(*scan, "--attr", "b", "--cross-attr", "c")
+    assert "2 attributes and 1 cross ones" in result.stderr
+
+
+def test_what_to_scan_is_said_once(nix_file: Path, tmp_path: Path) -> None:
+    result = run("scan", "--file", nix_file, "--flake", "x#y", "-o", tmp_path / "t")
+    assert "give one of" in result.stderr
+
+
+@NEEDS_NIX
+@pytest.mark.skipif(
+    not (world.CACHE / "minipkgs" / "index.json").exists(),
+    reason="minipkgs' packages are not downloaded: scripts/fetch-minipkgs",
+)
+def test_a_set_like_nixpkgs_is_scanned_by_names_and_whole(store: Path, tmp_path: Path) -> None:
+    given = ("--nixpkgs", world.MINIPKGS, "--derivations", store)
+    some = run("scan", *given, "--attrs", "pigz,bad.wrongArch,nothing", "-o", tmp_path / "some")
+    assert some.exit_code == 0, some.output
+    assert "`nothing` is left out: error: there is no attribute `nothing`" in some.stderr
+    assert {"pigz-2.8.drv", "zlib-1.3.1.drv"} <= set(hosts(tmp_path / "some"))
+    whole = run("scan", *given, "--all", "--workers", "2", "-o", tmp_path / "whole")
+    assert whole.exit_code == 0, whole.output
+    assert "`fetchDebianSource`" not in whole.stderr  # a function: nobody needs to hear of it
+    assert "`bootstrapTools` is left out: its cross evaluation throws an error" in whole.stderr
+    assert re.search(r"evaluated (\d+) of \1\n", whole.stderr)
+    assert set(hosts(tmp_path / "whole")) > {*hosts(tmp_path / "some")} - {"wrong-arch-1.0.drv"}
+
+
+@NEEDS_NIX
+@pytest.mark.parametrize("name", ["board", "owner"])
+def test_a_configuration_is_crossed_by_its_own_modules(
+    name: str, store: Path, flake: Path, tmp_path: Path
+) -> None:
+    what = f"{flake}#nixosConfigurations.{name}"
+    result = run("scan", "--flake", what, "--derivations", store, "-o", tmp_path / "t")
+    assert result.exit_code == 0, result.output
+    [row] = rows(tmp_path / "t")
+    assert row["cross"].endswith("app-riscv64-unknown-linux-gnu-1.drv")
+    provenance = file.load(tmp_path / "t").provenance
+    assert provenance.source.startswith("conf#nixosConfigurations")
+    assert provenance.revision.startswith("sha256-")
+    assert provenance.nix_version
+
+
+@NEEDS_NIX
+def test_a_configuration_that_does_not_become_cross_is_refused(
+    store: Path, flake: Path, tmp_path: Path
+) -> None:
+    what = f"{flake}#nixosConfigurations.deaf"
+    result = run("scan", "--flake", what, "--derivations", store, "-o", tmp_path / "t")
+    assert result.exit_code != 0
+    assert "the result is not cross: it is built for and on riscv64-linux" in result.stderr
+    assert not (tmp_path / "t").exists()
+
+
+@NEEDS_NIX
+def test_a_flakes_package_has_its_counterpart_in_the_build_systems_set(
+    store: Path, flake: Path, tmp_path: Path
+) -> None:
+    what = f"{flake}#legacyPackages.riscv64-linux.app"
+    result = run("scan", "--flake", what, "--derivations", store, "-o", tmp_path / "t")
+    assert result.exit_code == 0, result.output
+    assert hosts(tmp_path / "t") == ["app-1.drv"]
