@@ -38,7 +38,7 @@ from shim.config import Config
 from shim.daemon.headers import difference
 from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
-from shim.daemon.upstream import Listener, Upstream, options
+from shim.daemon.upstream import DaemonRefused, Listener, Upstream, options
 from shim.equivalence.grades import Grade
 from shim.gates import judge
 from shim.gates.subject import Subject
@@ -54,6 +54,9 @@ _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 SHOWN: Final = 10
 """Findings, worst first, that a client's log shows; all of them are in ours."""
+
+RETRIES: Final = (0.05, 0.2, 1.0)
+"""Seconds to wait before each new attempt to delete what a nix-daemon calls alive."""
 
 
 class PlantFailed(Exception):
@@ -139,13 +142,16 @@ class Planter:
                 made = Made.by_grade(step.entry.grade)
                 if verdict.accepted:
                     await _import(serving, await self._as_built(plot, plan, made))
-                elif self._may_repair():
-                    async with repaired(subject, counterparts, self._config) as mended:
-                        if mended is not None:
-                            await _tell(mended.verdict, plan, build_log)
-                        if mended is not None and mended.verdict.accepted:
-                            verdict, made = mended.verdict, lowered(made)
-                            await _import(serving, await self._as_mended(plot, plan, mended, made))
+            if not verdict.accepted and self._may_repair():
+                async with repaired(subject, counterparts, self._config) as mended:
+                    if mended is not None:
+                        await _tell(mended.verdict, plan, build_log)
+                    if mended is not None and mended.verdict.accepted:
+                        verdict, made = mended.verdict, lowered(made)
+                        exports = await self._as_mended(tools, plan, mended, made)
+                        # Later plants must find what is imported, not what was built.
+                        await self._clear(tools, plan)
+                        await _import(serving, exports)
             if not verdict.accepted:
                 await self._clear(tools, plan)
                 raise PlantFailed(verdict.summary(), verdict=verdict)
@@ -230,7 +236,8 @@ class Planter:
     async def _clear(self, tools: Upstream, plan: Plan) -> None:
         """Delete what an earlier attempt left at the planned paths, and whatever refers to it.
 
-        A path cannot be deleted while the connection that built it lives.
+        A path cannot be deleted while the nix-daemon's process that built it lives, which ends a
+        moment after its connection.
         """
         paths = frozenset(plan.outputs.values()) | frozenset(plan.dropped.values())
         left = await tools.ask(QueryValidPaths(paths, substitute=False))
@@ -241,6 +248,13 @@ class Planter:
             found = {r for path in fringe for r in await tools.ask(QueryReferrers(path))}
             fringe = found - doomed
             doomed |= found
+        for pause in RETRIES:
+            try:
+                await tools.ask(CollectGarbage.delete(frozenset(doomed)))
+            except DaemonRefused:
+                await trio.sleep(pause)
+            else:
+                return
         await tools.ask(CollectGarbage.delete(frozenset(doomed)))
 
     async def _build(self, plot: Upstream, plan: Plan, build_log: BuildLog) -> BuildResult:
