@@ -124,6 +124,21 @@ def subject(attribute: str, inputs: Iterable[str] = (), cross: str = AARCH64) ->
     )
 
 
+def native(attribute: str) -> Subject:
+    """A native build; only what its own inputs reach is allowed."""
+    drv = world.derivation(f"pkgs.{attribute}")
+    build(f"pkgs.{attribute}")
+    outputs = {name: StorePath(path) for name, path in world.outputs(drv).items()}
+    return Subject(
+        name=StorePath(drv).name.removesuffix(".drv"),
+        system=SYSTEMS["aarch64-linux"],
+        outputs=outputs,
+        root=Path("/"),
+        allowed=requisites(*world.inputs(drv)) | frozenset(outputs.values()),
+        built=outputs,
+    )
+
+
 def told(verdict: Verdict, least: Severity = Severity.WARNING) -> set[str]:
     return {found.rule for found in verdict.findings if found.severity >= least}
 
@@ -156,6 +171,14 @@ def test_an_odd_package_is_told_of(name: str) -> None:
     verdict = judge(subject(f"bad.{name}"))
     assert verdict.accepted, verdict.findings
     assert told(verdict) == ODD[name], verdict.findings
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted({*BAD, *ODD} - {"opaque"}))
+def test_the_same_package_is_good_when_it_is_built_natively(name: str) -> None:
+    verdict = judge(native(f"bad.{name}"))
+    assert verdict.accepted
+    assert told(verdict) == set(), verdict.findings
 
 
 def test_floats_in_the_wrong_registers_are_caught_on_armv7l() -> None:
