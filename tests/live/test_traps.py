@@ -145,6 +145,7 @@ def test_an_output_that_only_the_cross_recipe_has_reaches_no_store(traps: Traps)
 def test_a_tool_that_a_native_input_brings_along_is_run_in_its_other_form(traps: Traps) -> None:
     needing = traps.board.physical(world.outputs(world.derivation("pkgs.needing"))["dev"])
     brought = (needing / "nix-support" / "propagated-native-build-inputs").read_text().split()
+    assert "needing-1.0: cross-compiled at its native path" in traps.told
     assert brought == [world.outputs(world.derivation("pkgs.stamp"))["out"]]
     assert (traps.out("needer") / "bin" / "stamped.sum").read_text().strip()
 
