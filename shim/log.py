@@ -28,6 +28,7 @@ EVENTS: Final = {
     "session-failed": "A session ended by our own mistake; the traceback follows.",
     "stopping": "A signal asked us to end.",
     "table-loaded": "An equivalence table is in use.",
+    "table-unusable": "A table that we made is damaged; the next scan replaces it.",
 }
 """Event name -> what it means."""
 

@@ -77,13 +77,16 @@ class Scans:
         outcome = await self._outcome(name, source)
         if outcome == "ok":
             try:
-                # Reading and hashing files of tens of MiB would hold up every session.
-                self._tables.become(await trio.to_thread.run_sync(Tables.load, self._config))
+                # A planner may hold its lock for long, and files may have tens of MiB.
+                await trio.to_thread.run_sync(self._reload)
             except ShimError as error:
                 outcome = str(error)
         seconds = time.time() - begun
         self._state.record_scan(ScanRecord(name, begun, seconds, outcome))
         log.info("scan-ended", source=name, outcome=outcome, seconds=round(seconds, 2))
+
+    def _reload(self) -> None:
+        self._tables.become(Tables.load(self._config))
 
     async def _outcome(self, name: str, source: TableSource) -> str:
         """`ok`, or why there is no new table."""
@@ -114,10 +117,12 @@ class Scans:
 
 
 async def _end(process: trio.Process) -> None:
-    """Stop a scan and the Nix programs it started: its session is a process group."""
+    """Stop a scan and the Nix programs it started: its session is a process group.
+
+    A Nix that waits for a file ignores SIGTERM, so the group is killed in any case.
+    """
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with trio.move_on_after(PATIENCE):
             await process.wait()
-            return

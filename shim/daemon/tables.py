@@ -19,6 +19,7 @@ from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Table
 from shim.plant.plan import Decline, Kind, Plan, Refusal
 from shim.plant.planner import Planner
+from shim.systems import Systems
 
 log = structlog.get_logger()
 
@@ -31,9 +32,11 @@ SEVERAL: Final = "a table has several counterparts for it; see `table explain`"
 class Tables:
     """Tables in order of preference, and one cache of derivations for all of them."""
 
-    def __init__(self, tables: Sequence[Table], derivations: Derivations, version: str) -> None:
+    def __init__(
+        self, tables: Sequence[Table], derivations: Derivations, version: str, systems: Systems
+    ) -> None:
         self._tables = tables
-        self._planners = [Planner(table, derivations) for table in tables]
+        self._planners = [Planner(table, derivations, systems=systems) for table in tables]
         self._derivations = derivations
         self._modulo = HashModulo(derivations.__getitem__, derivations.store_dir)
         self._planning = threading.Lock()
@@ -45,18 +48,25 @@ class Tables:
         """Read every configured table.
 
         Raises:
-            ShimError: one is missing, damaged, or of a newer format.
+            ShimError: one of `tables` is missing, damaged, or of a newer format.  One that we made
+                ourselves is left out then: the next scan replaces it.
         """
         tables = []
         version = hashlib.sha256()
         made = [path for path in map(config.table_of, config.sources) if path.exists()]
         for path in (*config.tables, *made):
-            table = file.load(path)
+            try:
+                table = file.load(path)
+            except file.UnusableTable as error:
+                if path not in made:
+                    raise
+                log.warning("table-unusable", path=str(path), why=str(error))
+                continue
             version.update(_stamp(path))
             log.info("table-loaded", path=str(path), entries=len(table))
             tables.append(table)
         derivations = Derivations.open(config.evaluation.root, config.store_dir)
-        return cls(tables, derivations, version.hexdigest()[:16])
+        return cls(tables, derivations, version.hexdigest()[:16], config.platforms)
 
     def entry(self, path: StorePath, derivation: Recipe) -> tuple[Entry | None, str]:
         """The entry for a wanted derivation, or None and why there is none.

@@ -127,6 +127,36 @@ def test_what_cannot_work_is_refused(text: str, expected: str) -> None:
     assert expected in str(caught.value)
 
 
+def test_sources_of_tables_are_named_after_files() -> None:
+    loaded = config.parse(MINIMAL + '[sources.attic]\nscan = ["--flake", "x#y"]\n')
+    assert loaded.sources["attic"].scan == ("--flake", "x#y")
+    assert loaded.table_of("attic").name == "attic.table"
+    with pytest.raises(ShimError, match=r"sources\.\.\./x"):
+        config.parse(MINIMAL + '[sources."../x"]\nscan = []\n')
+
+
+def test_platforms_are_laid_over_those_we_know() -> None:
+    text = MINIMAL + "[platforms.aarch64-linux]\npage-sizes = [65536]\nelf.machine = 183\n"
+    loaded = config.parse(text)
+    assert loaded.platforms["aarch64-linux"].page_sizes == (65536,)
+    assert loaded.platforms["riscv64-linux"] == config.parse(MINIMAL).platforms["riscv64-linux"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[platforms.x-linux]\ncross = 'x'\n", "`platforms.x-linux` lacks `triple`"),
+        ("[platforms.aarch64-linux]\ntripel = 'x'\n", "unknown field: `tripel`"),
+        ("[platforms]\naarch64-linux = 3\n", "is no table of tables"),
+    ],
+)
+def test_a_mistake_in_a_platform_is_reported_like_others(text: str, expected: str) -> None:
+    with pytest.raises(ShimError) as caught:
+        config.parse(MINIMAL + text)
+    assert caught.value.code is ExitCode.CONFIG
+    assert expected in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShimError) as caught:
         config.load(tmp_path / "none.toml")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from protocol.store.path import StorePath
-from shim.daemon.state import BuildRecord, State
+from shim.daemon.state import BuildRecord, ScanRecord, State
 from shim.errors import ShimError
 
 DRV = StorePath("/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-pigz-2.8.drv")
@@ -90,3 +90,27 @@ def test_the_state_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ShimError, match="schema 99"):
         State(path)
+
+
+def test_lookups_are_counted_by_peer_and_reason(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    for peer, reason in [("old", ""), ("a", "no table knows it"), ("b", ""), ("a", ""), ("b", "")]:
+        state.record_lookup(DRV, peer, reason)
+    counted = [(one.peer, one.reason, one.count) for one in state.lookups(4)]
+    assert counted == [("a", "", 1), ("a", "no table knows it", 1), ("b", "", 2)]
+
+
+def test_old_lookups_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shim.daemon.state.LOOKUPS", 3)
+    state = State(tmp_path / "state.sqlite")
+    for _ in range(10):
+        state.record_lookup(DRV, "a", "")
+    assert [one.count for one in state.lookups(100)] == [3]
+
+
+def test_the_last_scan_of_a_source_is_remembered(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    state.record_scan(ScanRecord("attic", 1.0, 2.0, "out of memory"))
+    last = ScanRecord("attic", 5.0, 2.0, "ok")
+    state.record_scan(last)
+    assert state.scans() == [last]
