@@ -268,6 +268,10 @@ def test_a_build_tool_in_a_shebang_is_repaired_and_signed_as_that(
     assert (record["strategy"], record["outcome"], record["grade"]) == ("cross", "ok", "repaired")
     assert [found["rule"] for found in record["findings"]] == ["repair.reference"]
     assert not list(shim.plant_root.glob("repair-*"))
+    # Later plants must not find the form that was not repaired.
+    plant = f"local?root={shim.plant_root}"
+    left = world.run(["nix-store", "--store", plant, "--check-validity", pair.out], check=False)
+    assert left.returncode != 0
 
 
 def test_what_no_repair_may_touch_falls_back_and_is_remembered(
