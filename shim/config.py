@@ -241,6 +241,8 @@ def _check(config: Config) -> list[str]:
         found.append(
             f"plant.root: `{config.plant.root}` is the serving store's; plants need their own"
         )
+    if config.gates.scratch is not None and not config.gates.scratch.is_absolute():
+        found.append(f"gates.scratch: `{config.gates.scratch}` is no absolute path")
     if not config.store_dir.startswith("/"):
         found.append(f"store-dir: `{config.store_dir}` is no absolute path")
     found += [

@@ -5,6 +5,7 @@ what the serving store must know of the changed contents.  Nothing is imported h
 """
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,9 @@ from shim.gates.repair import repair
 from shim.gates.subject import Subject
 from shim.gates.verdict import Verdict
 from shim.keys import Made
+
+PREFIX: Final = "repair-"
+"""What the names of the folders begin with in which copies are made."""
 
 CHUNK: Final = 1 << 20
 """Bytes of a NAR handed over at once: a change of threads costs more than a small piece."""
@@ -72,7 +76,7 @@ async def repaired(
     It lies beside the plant store, on its file system, so that what is not changed is linked.
     """
     folder = await trio.to_thread.run_sync(
-        partial(tempfile.TemporaryDirectory, prefix="repair-", dir=subject.root)
+        partial(tempfile.TemporaryDirectory, prefix=PREFIX, dir=subject.root)
     )
     try:
         yield await trio.to_thread.run_sync(
@@ -90,6 +94,16 @@ def _repair(
     if found is None:
         return None
     return Mended(found.subject, judge(found.subject, config.gates, changes=found.changes))
+
+
+def sweep(root: Path) -> None:
+    """Remove copies that a daemon left behind when it was killed.
+
+    Args:
+        root: physical root of the plant store; nobody may be repairing there.
+    """
+    for left in root.glob(f"{PREFIX}*"):
+        shutil.rmtree(left)
 
 
 def lowered(made: Made) -> Made:

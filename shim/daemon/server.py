@@ -23,6 +23,7 @@ from shim.config import Config
 from shim.daemon.builds import Builds
 from shim.daemon.checks import check
 from shim.daemon.client import ClientGone
+from shim.daemon.mending import sweep
 from shim.daemon.nixdaemon import accepts, plant_launch, serving_launch, supervise
 from shim.daemon.planting import Planter
 from shim.daemon.scans import Scans
@@ -83,6 +84,7 @@ async def _run(
     state: State,
     lacks: dict[str, str | None],
 ) -> None:
+    sweep(config.plant.root)
     serving, plant = serving_launch(config), plant_launch(config)
     patience = {"deadline": config.deadlines.connect, "shutdown": config.deadlines.shutdown}
     async with trio.open_nursery() as daemons:

@@ -118,6 +118,7 @@ least-grade = "best"
         ('[serving]\nroot = "/s"\n[plant]\nroot = "/s"\n', "plants need their own"),
         ('[serving]\nroot = "/s"\nstart = false\n[plant]\nroot = "/p"\n', "serving.socket"),
         (MINIMAL + "[policy]\ncross = true\n", "no table is named"),
+        (MINIMAL + '[gates]\nscratch = "tmp"\n', "gates.scratch: `tmp` is no absolute path"),
         ('store-dir = "nix"\n' + MINIMAL, "store-dir"),
     ],
 )

@@ -9,7 +9,7 @@ from protocol.store.hash import Hash, HashAlgorithm
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from shim import config
-from shim.daemon.mending import CHUNK, Mended, lowered, repaired
+from shim.daemon.mending import CHUNK, PREFIX, Mended, lowered, repaired, sweep
 from shim.gates.rules import Override
 from shim.gates.subject import Subject
 from shim.gates.verdict import Severity
@@ -104,3 +104,13 @@ def test_nothing_is_left_of_the_copy(rejected: Subject, pairs: dict[StorePath, S
 )
 def test_a_repair_never_raises_the_grade(made: Made, after: Made) -> None:
     assert lowered(made) is after
+
+
+def test_copies_of_a_killed_daemon_are_removed(rejected: Subject) -> None:
+    before = sorted(rejected.root.iterdir())
+    left = rejected.root / f"{PREFIX}left" / "nix" / "store"
+    left.mkdir(parents=True)
+    left.chmod(0o555)
+    sweep(rejected.root)
+    assert sorted(rejected.root.iterdir()) == before
+    sweep(rejected.root / "none")
