@@ -139,10 +139,12 @@ settings = {{ max-jobs = "2" }}
 
 [policy]
 cross = {cross}
+emulate = {emulate}
 worst-difference = "{worst}"
 
 [deadlines]
 shutdown = 5
+{more}
 """
 
 
@@ -156,6 +158,9 @@ class Shim:
     trust: bool = False
     worst: str = "notable"
     """Worst class of difference that may be planted."""
+    emulate: bool = True
+    more: str = ""
+    """Further sections of the configuration."""
     plant: Path | None = None
     """Root of the plant store; shared between shims that do not run at the same time."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -188,6 +193,8 @@ class Shim:
                 cross=str(self.cross).lower(),
                 trust=str(self.trust).lower(),
                 worst=self.worst,
+                emulate=str(self.emulate).lower(),
+                more=self.more,
             )
         )
         with self.log.open("ab") as log:
