@@ -9,10 +9,10 @@ equal, is left to whoever carries the plan out: `Admission.headers`.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from protocol.store.path import StorePath
-from shim.equivalence.recipe import Recipe
+from shim.equivalence.recipe import Mention, Recipe
 from shim.equivalence.table import Toolchain
 from shim.plant.graph import CrossGraph, Refused
 from shim.plant.plan import Kind
@@ -60,37 +60,57 @@ manual).
 """
 
 
-def _version(recipe: Recipe) -> str:
+def _version(_: CrossGraph, recipe: Recipe) -> str:
     return recipe.variable("version")
 
 
-def _source(recipe: Recipe) -> str:
-    return " ".join(sorted(f"{recipe.variable('src')} {recipe.variable('srcs')}".split()))
+def _sources(graph: CrossGraph, recipe: Recipe) -> str:
+    mentions = [each for name in ("src", "srcs") for each in recipe.mentions.get(name, ())]
+    return " ".join(sorted(_origin(graph, each) for each in mentions))
 
 
-def _configured(recipe: Recipe) -> str:
+def _origin(graph: CrossGraph, mention: Mention) -> str:
+    """A source's path; for one that a script cuts out of another, the script and that other one.
+
+    LLVM's packages have parts of one fixed archive, copied on whichever machine builds them.
+    """
+    maker = None if mention.derivation is None else graph.recipe(mention.derivation)
+    if maker is None or maker.derivation.is_fixed or not maker.variable("buildCommand"):
+        return mention.path
+    script, fixed = maker.variable("buildCommand"), set()
+    for each in (each for mentions in maker.mentions.values() for each in mentions):
+        if each.derivation is None or graph.recipe(each.derivation).derivation.is_fixed:
+            fixed.add(each.path)
+        else:  # a tool of that machine: by its name
+            script = script.replace(each.path, each.path.name)
+    return " ".join((mention.path.name, *sorted(fixed), script))
+
+
+def _configured(_: CrossGraph, recipe: Recipe) -> str:
     return " ".join(sorted(set(_CONFIGURED.findall(recipe.variable("configureFlags")))))
 
 
-def _machine(recipe: Recipe) -> str:
+def _machine(_: CrossGraph, recipe: Recipe) -> str:
     text = "\n".join(recipe.variables.values())
     return " ".join(sorted(set(_MACHINE.findall(text))))
 
 
-def _hardening(recipe: Recipe) -> str:
+def _hardening(_: CrossGraph, recipe: Recipe) -> str:
     return recipe.variable("default_hardening_flags_str")
 
 
-_COMPILER: Final[tuple[tuple[str, Callable[[Recipe], str]], ...]] = (
+_Read: TypeAlias = Callable[[CrossGraph, Recipe], str]
+
+_COMPILER: Final[tuple[tuple[str, _Read], ...]] = (
     ("compiler version", _version),
-    ("compiler source", _source),
+    ("compiler source", _sources),
     ("compiler's configured instruction set and ABI", _configured),
 )
-_LIBC: Final[tuple[tuple[str, Callable[[Recipe], str]], ...]] = (
+_LIBC: Final[tuple[tuple[str, _Read], ...]] = (
     ("libc version", _version),
-    ("libc source", _source),
+    ("libc source", _sources),
 )
-_WRAPPER: Final[tuple[tuple[str, Callable[[Recipe], str]], ...]] = (
+_WRAPPER: Final[tuple[tuple[str, _Read], ...]] = (
     ("code generation flags of the compiler wrapper", _machine),
     ("hardening flags of the compiler wrapper", _hardening),
 )
@@ -126,7 +146,7 @@ def admit(
             f"the table does not say which libraries of `{ours.wrapper.path.name}` stand for those"
             f" of `{theirs.wrapper.path.name}`; scan a root that contains `{native.path.name}`",
         )
-    differences = list(_differences(ours, theirs))
+    differences = list(_differences(graph, ours, theirs))
     if differences:
         raise Refused(
             Kind.TOOLCHAIN,
@@ -167,7 +187,7 @@ def _maker(graph: CrossGraph, recipe: Recipe, variable: str) -> Recipe | None:
     return None
 
 
-def _differences(ours: Parts, theirs: Parts) -> Iterator[str]:
+def _differences(graph: CrossGraph, ours: Parts, theirs: Parts) -> Iterator[str]:
     pairs = [(ours.compiler, theirs.compiler, _COMPILER), (ours.wrapper, theirs.wrapper, _WRAPPER)]
     if ours.libc and theirs.libc:
         pairs.append((ours.libc, theirs.libc, _LIBC))
@@ -175,7 +195,7 @@ def _differences(ours: Parts, theirs: Parts) -> Iterator[str]:
         yield "only one of them has a libc"
     for native, cross, rules in pairs:
         for what, read in rules:
-            here, there = read(native), read(cross)
+            here, there = read(graph, native), read(graph, cross)
             if here != there:
                 yield f"{what}: native `{here}`, cross `{there}`"
 

@@ -136,6 +136,8 @@ class Versions:
     march: str = "-march=rv64gc"
     hardening: str = "pic relro"
     configured: str = ""
+    cut: str = ""
+    """Folder of the compiler's archive that a script of that set makes its source from."""
 
 
 @dataclass
@@ -237,11 +239,15 @@ def _toolchain(side: Side, versions: Versions, prefix: str, tools: Side) -> None
         libc_bin=libc["bin"],
         postFixup=f"echo {libc}/lib/ld.so > $out/nix-support/dynamic-linker",
     )
+    source = world.fixed(f"gcc-{versions.gcc}.tar.xz")
+    if versions.cut:
+        script = f"{here.shell}/bin/cp -r {source}/{versions.cut} $out"
+        source = here.make("gcc-src", versions.gcc, buildCommand=script)
     compiler = here.make(
         f"{prefix}gcc",
         versions.gcc,
         outputs="out lib",
-        src=world.fixed(f"gcc-{versions.gcc}.tar.xz"),
+        src=source,
         configureFlags=f"--with-ld={linker}/bin/ld --with-headers={libc['dev']}/include"
         f" --target={prefix.removesuffix('-')} {versions.configured}",
     )

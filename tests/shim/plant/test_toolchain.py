@@ -3,7 +3,7 @@
 import pytest
 
 from shim.equivalence.table import Table
-from shim.plant.plan import Decline, Kind
+from shim.plant.plan import Decline, Kind, Plan
 from shim.plant.planner import Planner
 from tests.shim.plant.sets import Versions, sets
 
@@ -65,3 +65,15 @@ def test_what_has_no_compiler_needs_no_toolchain() -> None:
     made.both("text", src=False, buildCommand="echo @bash@ > $out")
     assert not made.planted("text").grafts
     assert not made.planted("text").headers
+
+
+def test_a_source_cut_out_of_another_on_each_machine_is_known_by_both_parts() -> None:
+    assert admitted(Versions(cut="gcc"), Versions(cut="gcc"))
+    assert not admitted(Versions(cut="gcc"), Versions(cut="libgcc"))
+    assert not admitted(Versions(cut="gcc"), Versions())
+
+
+def admitted(native: Versions, cross: Versions) -> bool:
+    made = sets(native, cross)
+    made.both("app", buildInputs="@zlib.dev@")
+    return isinstance(made.plan("app"), Plan)
