@@ -9,12 +9,14 @@ Where attributes come from is `shim.sources`' business.
 
 import json
 import os
+import re
 import resource
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,10 @@ from shim.errors import ExitCode, ShimError
 from shim.sources import Source, Twin, words
 
 SHOWN: Final = 3
-"""Last lines of Nix's own message that are passed on."""
+"""Lines of Nix's own message that are passed on."""
+
+_PLACE: Final = re.compile(r"at |\(use '|\d*\|")
+"""How lines begin that tell where, not what: the place, its source text, the advice at the end."""
 
 BATCH: Final = 50
 """Attributes a process evaluates at most: what they share is evaluated once for each process."""
@@ -238,9 +243,12 @@ def start(command: list[str]) -> subprocess.Popen[str]:
 
 
 def last_words(told: str, code: int) -> str:
-    """The end of a program's messages, for one line of ours."""
+    """What a Nix program complained of, for one line of ours: its last error, without the place."""
     lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return " ".join(lines[-SHOWN:]) or f"it ended with {code} and said nothing"
+    errors = [number for number, line in enumerate(lines) if line.startswith("error:")]
+    said = lines[errors[-1] :] if errors else lines[-SHOWN:]
+    said = list(takewhile(lambda line: _PLACE.match(line) is None, said))
+    return " ".join(said[:SHOWN]) or f"it ended with {code} and said nothing"
 
 
 def _attributes(twin: Twin) -> str:

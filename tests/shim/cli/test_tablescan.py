@@ -24,13 +24,14 @@ rec {
   app = make "" "riscv64-linux" { };
   broken = throw "no such package";
   hungry = builtins.deepSeq (builtins.genList (n: { n = [ n ]; }) 50000000) app;
+  endless = app // { drvPath = endless.drvPath; };
   pkgsCross.board = {
     app = make "-riscv64-unknown-linux-gnu" "x86_64-linux" {
       configureFlags = "--build=x86_64-unknown-linux-gnu --host=riscv64-unknown-linux-gnu";
     };
-    inherit (set) broken hungry lonely;
+    inherit (set) broken hungry lonely endless;
   };
-  set = { inherit broken hungry; lonely = app; };
+  set = { inherit broken hungry endless; lonely = app; };
 }
 """
 
@@ -128,13 +129,18 @@ def flake(tmp_path: Path) -> Path:
 def test_an_attribute_that_fails_stops_no_other(
     store: Path, nix_file: Path, tmp_path: Path
 ) -> None:
-    names = ("--attr", "broken", "--attr", "app", "--attr", "lonely", "--cross", "board")
+    named = [("--attr", name) for name in ("broken", "app", "lonely", "endless")]
+    names = [word for each in named for word in each] + ["--cross", "board"]
     out = tmp_path / "table"
     result = run("scan", "--file", nix_file, *names, "--derivations", store, "-o", out)
     assert result.exit_code == 0, result.output
-    assert "`broken` is left out: error: no such package" in result.stderr
-    assert "`lonely` is left out: error: there is no attribute `lonely`" in result.stderr
-    assert "from 1 of 3 attributes" in result.stdout
+    left_out = [line for line in result.stderr.splitlines() if "is left out" in line]
+    assert sorted(left_out) == [
+        "`broken` is left out: error: no such package",
+        "`endless` is left out: error: infinite recursion encountered",
+        "`lonely` is left out: error: there is no attribute `lonely`",
+    ]
+    assert "from 1 of 4 attributes" in result.stdout
     assert hosts(out) == ["app-1.drv"]
 
 
