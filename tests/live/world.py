@@ -161,6 +161,8 @@ class Shim:
     emulate: bool = True
     more: str = ""
     """Further sections of the configuration."""
+    within: tuple[str, ...] = ()
+    """A command that runs the shim, such as one that takes something away from it."""
     plant: Path | None = None
     """Root of the plant store; shared between shims that do not run at the same time."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -199,7 +201,7 @@ class Shim:
         )
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [SHIM, "serve", "--config", config],
+                [*self.within, SHIM, "serve", "--config", config],
                 stdout=log,
                 stderr=log,
                 env=environment(),
