@@ -94,10 +94,16 @@ class Effort:
     @classmethod
     def of(cls, workers: int | None, memory: int | None) -> "Effort":
         """What was asked for; else three quarters of the free memory and all processors with it."""
-        memory = memory or os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
+        memory = memory or _available() * 3 // 4
         return cls(
             workers or max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_MEMORY)), memory
         )
+
+
+def _available() -> int:
+    """Bytes that programs can have without swapping: what is free, and caches (`proc(5)`)."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
 
 
 class Evaluator:
