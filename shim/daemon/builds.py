@@ -32,10 +32,11 @@ from shim.daemon.scans import Scans
 from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import UNKNOWN, Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
-from shim.equivalence.source import Derivations, UnreadableDerivation
+from shim.equivalence.source import Derivations
 from shim.errors import ShimError
 from shim.gates.verdict import Verdict
 from shim.plan.decision import Cross, Decision, Plain, Step, Strategy
+from shim.plan.graph import direct_inputs, outputs_below
 from shim.plan.planner import Facts, decide
 
 log = structlog.get_logger()
@@ -426,36 +427,6 @@ class Builds:
         """The closure of the native derivation's inputs: all that its outputs may refer to."""
         inputs = direct_inputs(wanted.derivation, context.graph) | step.plan.native_inputs
         return await context.serving.closure(inputs)
-
-
-def direct_inputs(derivation: Recipe, graph: Derivations) -> set[StorePath]:
-    """What a recipe's builder is given: sources, and the outputs it asks of its inputs."""
-    paths = set(derivation.input_sources)
-    if isinstance(derivation, Derivation):
-        for drv, chosen in derivation.input_derivations.items():
-            outputs = graph[drv].output_paths()
-            paths |= {outputs[name] for name in chosen.outputs if name in outputs}
-    return paths
-
-
-def outputs_below(derivation: Recipe, graph: Derivations) -> dict[StorePath, tuple[StorePath, str]]:
-    """Output path -> the `.drv` and the output name that make it, for the whole graph below.
-
-    A flat recipe has no graph: nothing is below it.
-    """
-    found: dict[StorePath, tuple[StorePath, str]] = {}
-    seen: set[StorePath] = set()
-    fringe = set(derivation.input_derivations) if isinstance(derivation, Derivation) else set()
-    while fringe:
-        drv = fringe.pop()
-        seen.add(drv)
-        try:
-            each = graph[drv]
-        except UnreadableDerivation:
-            continue
-        found |= {path: (drv, name) for name, path in each.output_paths().items()}
-        fringe |= set(each.input_derivations) - seen
-    return found
 
 
 def _failure(message: str, started: float) -> BuildResult:

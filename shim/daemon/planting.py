@@ -5,9 +5,8 @@ one `AddMultipleToStore` into the serving store: the commit point.  Whatever goe
 leaves nothing that anyone can fetch.
 """
 
-import re
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,7 @@ from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.derived_path import Built, DerivedPath, Opaque
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
-from protocol.worker import multiple
 from protocol.worker.messages import (
-    AddMultipleToStore,
     AddToStore,
     BuildDerivation,
     BuildMode,
@@ -36,6 +33,7 @@ from protocol.worker.messages import (
 )
 from shim.config import Config
 from shim.daemon.headers import difference
+from shim.daemon.importing import Export, import_all
 from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.upstream import DaemonRefused, Listener, Upstream, options
@@ -45,12 +43,11 @@ from shim.gates.subject import Subject
 from shim.gates.verdict import Verdict
 from shim.keys import KeyRing, Made
 from shim.plan.decision import Cross
+from shim.plant.outcome import cause, forbidden, made
 from shim.plant.plan import Graft, Plan
 from shim.systems import Systems
 
 log = structlog.get_logger()
-
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 SHOWN: Final = 10
 """Findings, worst first, that a client's log shows; all of them are in ours."""
@@ -141,7 +138,7 @@ class Planter:
                 await _tell(verdict, plan, build_log)
                 made = Made.by_grade(step.entry.grade)
                 if verdict.accepted:
-                    await _import(serving, await self._as_built(plot, plan, made))
+                    await import_all(serving, await self._as_built(plot, plan, made))
             if not verdict.accepted and self._may_repair():
                 async with repaired(subject, counterparts, self._config) as mended:
                     if mended is not None:
@@ -151,7 +148,7 @@ class Planter:
                         exports = await self._as_mended(tools, plan, mended, made)
                         # Later plants must find what is imported, not what was built.
                         await self._clear(tools, plan)
-                        await _import(serving, exports)
+                        await import_all(serving, exports)
             if not verdict.accepted:
                 await self._clear(tools, plan)
                 raise PlantFailed(verdict.summary(), verdict=verdict)
@@ -272,7 +269,7 @@ class Planter:
         )
         if result.status is not BuildStatus.BUILT:
             raise PlantFailed(
-                f"the cross build failed: {_cause(plan, result)}",
+                f"the cross build failed: {cause(plan, result)}",
                 lasting=result.status is not BuildStatus.TRANSIENT_FAILURE,
             )
         return result
@@ -292,9 +289,9 @@ class Planter:
             root=self._config.plant.root,
             store_dir=self._config.store_dir,
             allowed=allowed | frozenset(plan.outputs.values()),
-            forbidden=_forbidden(plan, allowed, visible),
+            forbidden=forbidden(plan, allowed, visible),
             visible=visible,
-            built=_made(plan, result),
+            built=made(plan, result),
             closure_roots=(self._config.serving.root,),
         )
 
@@ -330,23 +327,6 @@ class Planter:
         return self._keys.sign(path, info, made)
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A path to be imported."""
-
-    path: StorePath
-    info: PathInfo
-    nar: AsyncIterator[bytes]
-
-
-async def _import(serving: Upstream, exports: "list[Export]") -> None:
-    """Everything in one operation: the commit point."""
-    await serving.ask(
-        AddMultipleToStore(repair=False, dont_check_signatures=True),
-        body=_payload(_dependencies_first(exports)),
-    )
-
-
 async def _tell(verdict: Verdict, plan: Plan, build_log: BuildLog) -> None:
     await build_log.line(verdict.summary())
     for finding in verdict.findings[:SHOWN]:
@@ -355,65 +335,9 @@ async def _tell(verdict: Verdict, plan: Plan, build_log: BuildLog) -> None:
         log.info("gate-finding", derivation=plan.native.name, **finding.as_json())
 
 
-def _cause(plan: Plan, result: BuildResult) -> str:
-    """A builder's failure in a line: what ended it, and the last it said.
-
-    Nix's message quotes the log's end in lines that begin with `>`; the client has the whole log.
-    """
-    text = _COLOUR.sub("", result.error_message).replace(plan.drv_path, plan.native)
-    first, *rest = text.splitlines() or [result.status.name]
-    said = [line.strip().removeprefix(">").strip() for line in rest if line.strip()[:1] == ">"]
-    last = next((line for line in reversed(said) if line), "")
-    return f"{first.rstrip(';')}{f'; its last line: {last}' if last else ''}"
-
-
 def _physical(root: Path, path: StorePath) -> Path:
     return root / path.lstrip("/")
 
 
-def _made(plan: Plan, result: BuildResult) -> Mapping[str, StorePath] | None:
-    """What the daemon says it made and is to be kept; None if it does not say."""
-    made = {name: each.out_path for name, each in result.built_outputs.items()}
-    return {name: path for name, path in made.items() if name not in plan.dropped} or None
-
-
-def _forbidden(
-    plan: Plan, allowed: frozenset[StorePath], visible: frozenset[StorePath]
-) -> Mapping[str, str]:
-    """Digest -> why, for everything the plant could see that its result may not refer to."""
-    reasons: dict[StorePath, str] = dict.fromkeys(visible, "the build platform")
-    for graft in plan.grafts:
-        reasons |= dict.fromkeys(graft.derivation.output_paths().values(), "a grafted tool")
-    reasons |= dict.fromkeys(plan.forbidden, "the cross package set")
-    reasons |= dict.fromkeys(plan.dropped.values(), "an output that only the cross recipe has")
-    reasons[plan.drv_path] = "the plant's own recipe"
-    permitted = allowed | frozenset(plan.outputs.values())
-    return {path.digest: why for path, why in reasons.items() if path not in permitted}
-
-
-def _dependencies_first(exports: Iterable[Export]) -> list[Export]:
-    given = {export.path: export for export in exports}
-    ordered: dict[StorePath, Export] = {}
-
-    def visit(path: StorePath) -> None:
-        if path in given and path not in ordered:
-            for reference in sorted(given[path].info.references - {path}):
-                visit(reference)
-            ordered[path] = given[path]
-
-    for path in sorted(given):
-        visit(path)
-    return list(ordered.values())
-
-
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-async def _payload(exports: list[Export]) -> AsyncIterator[bytes]:
-    """The payload of `AddMultipleToStore`: count, then each path's info and NAR."""
-    yield multiple.count(len(exports))
-    for export in exports:
-        yield multiple.info(export.path, export.info)
-        async for chunk in export.nar:
-            yield chunk
