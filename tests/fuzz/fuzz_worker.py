@@ -176,7 +176,7 @@ def keep(data: bytes) -> None:
 
 
 def main() -> None:
-    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
+    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 24
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns()
     choice = random.Random(seed)  # noqa: S311 - repeatable on purpose
     corpus = [path.read_bytes() for path in sorted(CORPUS.glob("*"))]
