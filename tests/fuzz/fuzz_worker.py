@@ -1,6 +1,7 @@
 """Throws junk and damaged conversations at both ends of the worker protocol.
 
-Run as `python -m tests.fuzz.fuzz_worker [MEGABYTES] [SEED]`, ten megabytes if not told otherwise.
+Run as `python -m tests.fuzz.fuzz_worker [MEGABYTES] [SEED]`, 24 megabytes if not told otherwise (each
+input counts once for either end).
 Half of the inputs are mutations of well-formed requests and replies, half of the corpus in
 `tests/fuzz/corpus/worker`, all cut at random.  A connection may report events or refuse with a
 `RemoteProtocolError`; anything else, an endless loop or more than a second ends the run with the
