@@ -1,12 +1,11 @@
 """Throws junk and damaged conversations at both ends of the worker protocol.
 
-Run as `python -m tests.fuzz.fuzz_worker [MEGABYTES] [SEED]`, 24 megabytes if not told otherwise (each
-input counts once for either end).
-Half of the inputs are mutations of well-formed requests and replies, half of the corpus in
-`tests/fuzz/corpus/worker`, all cut at random.  A connection may report events or refuse with a
-`RemoteProtocolError`; anything else, an endless loop or more than a second ends the run with the
-input in a file.  Inputs that reach an event or a field that
-none before reached are kept in the corpus.
+Run as `python -m tests.fuzz.fuzz_worker [MEGABYTES] [SEED]`, 24 megabytes if not told otherwise;
+each input counts once for either end.  Half of the inputs are mutations of well-formed requests and
+replies, half of the corpus in `tests/fuzz/corpus/worker`, all cut at random.  A connection may
+report events or refuse with a `RemoteProtocolError`; anything else, an endless loop or more than a
+second ends the run with the input in a file.  Inputs that reach an event or a field that none
+before reached are kept in the corpus.
 """
 
 import hashlib
