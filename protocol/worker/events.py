@@ -1,45 +1,41 @@
-"""All that a connection can report, one closed union per role."""
+"""All that a connection of the worker protocol can report, one closed union per role.
+
+After `Greeted` a server is to `welcome` its client, or to `refuse` it.
+"""
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from protocol.version import Dialect
-from protocol.wire.operation import Operation, Request
+from protocol.wire.events import (
+    Asked,
+    BodyData,
+    BodyEnd,
+    Greeted,
+    PeerClosed,
+    Replied,
+    ReplyData,
+    ReplyEnd,
+)
 from protocol.worker.handshake import Trust
 from protocol.worker.stderr import LogMessage, NixError
 
-
-@dataclass(frozen=True, slots=True)
-class Greeted:
-    """A client has said all of its greeting: `welcome` it, or `fail`."""
-
-    dialect: Dialect
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A client asks; a body follows if `operation.body` says so."""
-
-    request: Request[Any]
-    operation: Operation
-
-
-@dataclass(frozen=True, slots=True)
-class BodyData:
-    """Some of a request's body, never empty."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BodyEnd:
-    """The request's body is complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerClosed:
-    """The peer has ended the connection where it may."""
-
+__all__ = [
+    "Asked",
+    "BodyData",
+    "BodyEnd",
+    "ClientEvent",
+    "Failed",
+    "Greeted",
+    "Logged",
+    "PeerClosed",
+    "Pull",
+    "Replied",
+    "ReplyData",
+    "ReplyEnd",
+    "ServerEvent",
+    "Welcomed",
+]
 
 ServerEvent: TypeAlias = Greeted | Asked | BodyData | BodyEnd | PeerClosed
 """What a server hears of its client."""
@@ -67,25 +63,6 @@ class Pull:
     """The server wants the next piece of the body, of 1 to `size` bytes (below 1.23)."""
 
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Replied:
-    """The answer; if the operation's reply has a body, it follows."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyData:
-    """Some of a reply's body, never empty."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyEnd:
-    """The reply's body is complete."""
 
 
 @dataclass(frozen=True, slots=True)
