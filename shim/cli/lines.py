@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final, assert_never
 
-from protocol.serve import events as serve
 from protocol.store.content_address import ContentAddress
 from protocol.store.hash import Hash
 from protocol.transcript.decode import Event, Message
@@ -27,15 +26,10 @@ def lines(messages: Iterable[Message]) -> Iterator[str]:
     size = 0
     for message in messages:
         match message.event:
-            case (
-                worker.BodyData(data)
-                | worker.ReplyData(data)
-                | serve.BodyData(data)
-                | serve.ReplyData(data)
-            ):
+            case worker.BodyData(data) | worker.ReplyData(data):
                 size += len(data)
                 continue
-            case worker.BodyEnd() | worker.ReplyEnd() | serve.BodyEnd() | serve.ReplyEnd():
+            case worker.BodyEnd() | worker.ReplyEnd():
                 said, size = f"body of {size} bytes", 0
             case _:
                 said = describe(message.event)
@@ -46,25 +40,25 @@ def lines(messages: Iterable[Message]) -> Iterator[str]:
 def describe(event: Event) -> str:
     """What an event says, on one line of any length."""
     match event:
-        case worker.Greeted(dialect) | serve.Greeted(dialect):
+        case worker.Greeted(dialect):
             return f"speaks {dialect}"
         case worker.Welcomed(_, daemon_version, trust):
             return f"welcome from Nix `{daemon_version}`, client is {trust.name}"
-        case worker.Asked(request, operation) | serve.Asked(request, operation):
+        case worker.Asked(request, operation):
             return f"{operation.name} {_fields(request)}".rstrip()
         case worker.Logged(message):
             return f"log: {type(message).__name__} {_fields(message)}"
         case worker.Pull(size):
             return f"pulls at most {size} bytes"
-        case worker.Replied(value) | serve.Replied(value):
+        case worker.Replied(value):
             return "done" if value is None else f"reply: {_show(value)}"
         case worker.Failed(error):
             return f"error: {_fields(error)}"
-        case worker.BodyData() | worker.ReplyData() | serve.BodyData() | serve.ReplyData():
+        case worker.BodyData() | worker.ReplyData():
             return f"{len(event.data)} bytes of a body"
-        case worker.BodyEnd() | worker.ReplyEnd() | serve.BodyEnd() | serve.ReplyEnd():
+        case worker.BodyEnd() | worker.ReplyEnd():
             return "end of the body"
-        case worker.PeerClosed() | serve.PeerClosed():
+        case worker.PeerClosed():
             return "closes"
         case _:
             assert_never(event)

@@ -44,7 +44,8 @@ class BuildLog:
 
     async def line(self, text: str) -> None:
         """Add a line of our own."""
-        await self._result(ResultType.BUILD_LOG_LINE, f"{SIGN}{text}")
+        fields = (f"{SIGN}{text}",)
+        await self._send(Result(self._activity, ResultType.BUILD_LOG_LINE, fields))
 
     async def listen(self, message: LogMessage) -> None:
         """Pass on what belongs to the build: its lines, its phases, and messages to everyone.
@@ -58,9 +59,6 @@ class BuildLog:
                 await self._send(message)
             case _:
                 pass
-
-    async def _result(self, kind: ResultType, *fields: Field) -> None:
-        await self._send(Result(self._activity, kind, tuple(fields)))
 
 
 class Narrator:

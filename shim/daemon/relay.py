@@ -14,15 +14,12 @@ from protocol.worker.events import (
     Asked,
     BodyData,
     BodyEnd,
-    Failed,
-    Logged,
-    Replied,
     ReplyData,
     ReplyEnd,
 )
 from shim.config import Deadlines
 from shim.daemon.client import Client, ClientGone
-from shim.daemon.upstream import DaemonLost, Listener, Upstream
+from shim.daemon.upstream import DaemonLost, DaemonRefused, Listener, Upstream
 
 
 async def relay(
@@ -41,31 +38,20 @@ async def relay(
         await client.fail(f"the nix-daemon ({upstream.daemon_version}) cannot be asked: {error}")
         return
     await upstream.send(request)
-    if asked.operation.body is Body.NONE:
-        answer = await client.while_listening(lambda: _answer(upstream, listen, deadlines))
-    else:
-        answer = await _with_body(client, upstream, listen, deadlines)
-    match answer:
-        case Failed(error=refusal):
-            await client.send(client.connection.fail(refusal))
-        case Replied(value):
-            await _reply(asked, value, client, upstream, deadlines)
-
-
-async def _answer(upstream: Upstream, listen: Listener, deadlines: Deadlines) -> Replied | Failed:
-    while True:
-        match await upstream.event(deadlines.reply):
-            case Logged(message):
-                await listen(message)
-            case Replied() | Failed() as answer:
-                return answer
-            case event:
-                raise DaemonLost(upstream.name, f"sent {event} where an answer was due")
+    try:
+        if asked.operation.body is Body.NONE:
+            value = await client.while_listening(lambda: upstream.answer(listen, deadlines.reply))
+        else:
+            value = await _with_body(client, upstream, listen, deadlines)
+    except DaemonRefused as refused:
+        await client.send(client.connection.fail(refused.error))
+        return
+    await _reply(asked, value, client, upstream, deadlines)
 
 
 async def _with_body(
     client: Client, upstream: Upstream, listen: Listener, deadlines: Deadlines
-) -> Replied | Failed:
+) -> Any:
     """Move the body up while listening to the daemon, which may say much meanwhile.
 
     The client's body is read to its end whatever happens above: only then can it hear an answer.
@@ -74,8 +60,8 @@ async def _with_body(
 
     async def downwards() -> None:
         try:
-            outcome.append(await _answer(upstream, listen, deadlines))
-        except (DaemonLost, ClientGone) as error:
+            outcome.append(await upstream.answer(listen, deadlines.reply))
+        except (DaemonRefused, DaemonLost, ClientGone) as error:
             outcome.append(error)
 
     async with trio.open_nursery() as nursery:
@@ -87,8 +73,7 @@ async def _with_body(
         raise failure
     if isinstance(outcome[0], Exception):
         raise outcome[0]
-    answer: Replied | Failed = outcome[0]
-    return answer
+    return outcome[0]
 
 
 async def _upwards(
@@ -107,7 +92,9 @@ async def _upwards(
                     await upstream.send(upstream.connection.body(data))
                 case BodyEnd():
                     # The daemon waits for the end even of a body that it has refused.
-                    if lost is None and not (outcome and isinstance(outcome[0], Exception)):
+                    if lost is None and not (
+                        outcome and isinstance(outcome[0], DaemonLost | ClientGone)
+                    ):
                         await upstream.send(upstream.connection.body_end())
                     return lost
         except DaemonLost as error:

@@ -202,13 +202,18 @@ class Upstream:
         silence = self._deadlines.build_silence if builds else self._deadlines.reply
         await self.send(self.request_bytes(request))
         answer: R = await (
-            self._answer(listen, silence)
+            self.answer(listen, silence)
             if body is None
             else self._answer_beside(body, listen, silence)
         )
         return answer
 
-    async def _answer(self, listen: Listener, silence: float) -> Any:
+    async def answer(self, listen: Listener, silence: float) -> Any:
+        """The answer to what was asked; `listen` hears the daemon's log until then.
+
+        Raises:
+            DaemonRefused, DaemonLost: as `ask`.
+        """
         while True:
             match await self.event(silence):
                 case Logged(message):
@@ -229,7 +234,7 @@ class Upstream:
 
         async def downwards() -> None:
             try:
-                outcome.append(await self._answer(listen, silence))
+                outcome.append(await self.answer(listen, silence))
             except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
                 failure.append(error)
 
