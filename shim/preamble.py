@@ -1,20 +1,21 @@
 """What a relay tells the daemon about the peer before the first byte of Nix's own protocol.
 
 A session on the daemon's socket may begin with `MAGIC`, a length (u64, little endian) and that
-many bytes of UTF-8 JSON: `{"peer": NAME}`.  Nix's own greetings begin with other bytes, so a plain
-Nix client on the same socket is told apart by its first eight.  The daemon believes a preamble
-only from the users its configuration names (`preamble-users`), by socket credentials.
+many bytes of UTF-8 JSON with the fields of `Preamble`.  Nix's own greetings begin with other bytes,
+so a plain Nix client on the same socket is told apart by its first eight.  The daemon believes a
+preamble only from the users its configuration names (`preamble-users`), by socket credentials.
 """
 
 import json
 import re
 import struct
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Self
 
 MAGIC: Final = b"nix-shim"
-LIMIT: Final = 4096
-"""Longest accepted JSON in bytes: a name and room for what later versions add."""
+LIMIT: Final = 1 << 20
+"""Longest accepted JSON in bytes: a command may name thousands of store paths."""
 HEADER: Final = struct.Struct("<8sQ")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
@@ -23,11 +24,30 @@ class BadPreamble(ValueError):
     """The session began with `MAGIC` but what follows is not a preamble."""
 
 
+class Speaks(StrEnum):
+    """What the peer says after the preamble, and how the daemon answers."""
+
+    WORKER = "worker"
+    """Nix's worker protocol, both ways as it is."""
+    SERVE = "serve"
+    """Nix's serve protocol; what comes back is `shim.channels` frames."""
+    COMMAND = "command"
+    """The standard input of the command in `arguments`; `shim.channels` frames come back."""
+    CONTROL = "control"
+    """An operator's questions about the daemon itself, a line of JSON each way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preamble:
-    """The peer on whose behalf a session is opened."""
+    """The peer on whose behalf a session is opened, and what it will speak."""
 
     peer: str
+    speaks: Speaks = Speaks.WORKER
+    arguments: tuple[str, ...] = ()
+    """The command, for `Speaks.COMMAND`."""
+    tells_endings: bool = False
+    """Whether the relay half-closes when its client ends in an orderly way, so that a connection
+    that is closed at once tells of a client that was lost."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.peer):
@@ -37,7 +57,13 @@ class Preamble:
 
     def render(self) -> bytes:
         """The bytes that open the session."""
-        body = json.dumps({"peer": self.peer}).encode()
+        fields = {
+            "peer": self.peer,
+            "speaks": self.speaks.value,
+            "arguments": self.arguments,
+            "tells-endings": self.tells_endings,
+        }
+        body = json.dumps(fields).encode()
         return HEADER.pack(MAGIC, len(body)) + body
 
     @classmethod
@@ -45,7 +71,7 @@ class Preamble:
         """Read the JSON after the header.
 
         Raises:
-            BadPreamble: it is no JSON object with a valid `peer`.
+            BadPreamble: it is no JSON object with these fields; all but `peer` may be absent.
         """
         try:
             fields = json.loads(body)
@@ -53,7 +79,17 @@ class Preamble:
             raise BadPreamble(f"not JSON: {error}") from error
         if not isinstance(fields, dict) or not isinstance(fields.get("peer"), str):
             raise BadPreamble("no `peer` in the preamble")
-        return cls(fields["peer"])
+        arguments = fields.get("arguments", [])
+        endings = fields.get("tells-endings", False)
+        if not isinstance(arguments, list) or not all(isinstance(each, str) for each in arguments):
+            raise BadPreamble("`arguments` in the preamble is no list of strings")
+        if not isinstance(endings, bool):
+            raise BadPreamble("`tells-endings` in the preamble is neither true nor false")
+        try:
+            speaks = Speaks(fields.get("speaks", Speaks.WORKER))
+        except ValueError as error:
+            raise BadPreamble(f"`speaks` in the preamble: {error}") from error
+        return cls(fields["peer"], speaks, tuple(arguments), endings)
 
 
 def body_length(header: bytes) -> int:

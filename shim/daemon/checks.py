@@ -73,7 +73,7 @@ def check(config: Config, systems: Systems) -> dict[str, str | None]:
         ShimError: something without which the daemon is of no use.
     """
     for name, store in (("serving", config.serving), ("plant", config.plant)):
-        if not store.start:
+        if store is None or not store.start:
             continue
         if shutil.which(store.program) is None:
             raise ShimError(
@@ -81,13 +81,14 @@ def check(config: Config, systems: Systems) -> dict[str, str | None]:
                 hint="install Nix, or name its nix-daemon in the configuration",
                 code=ExitCode.CONFIG,
             )
-    if os.geteuid() != 0 and (config.serving.start or config.plant.start):
+    plant_starts = config.plant is not None and config.plant.start
+    if os.geteuid() != 0 and (config.serving.start or plant_starts):
         raise ShimError(
             "nix-daemons with sandboxes are started by root only",
             hint="run as root, or give serving.socket and plant.socket with start = false",
             code=ExitCode.CONFIG,
         )
-    if config.policy.cross and config.plant.start and (lack := plants_lack()) is not None:
+    if config.policy.cross and plant_starts and (lack := plants_lack()) is not None:
         raise ShimError(
             f"planted builds need a place without emulators: {lack}",
             hint="or set policy.cross = false, which leaves emulation",

@@ -96,6 +96,7 @@ def serving_launch(config: Config) -> Launch:
 
 def plant_launch(config: Config) -> Launch:
     """The plant store's daemon: no emulators, no keys; substitutes from the stores beside it."""
+    assert config.plant is not None
     where = config.plant.socket or config.state_directory / "plant" / "socket"
     roots = dict.fromkeys((config.serving.root, config.evaluation.root))
     settings = {

@@ -87,7 +87,9 @@ class Planter:
     """Plants derivations.  Holds no state but the configuration."""
 
     def __init__(self, config: Config, socket: Path, systems: Systems, keys: KeyRing) -> None:
+        assert config.plant is not None
         self._config = config
+        self._plant = config.plant
         self._socket = socket
         self._systems = systems
         self._keys = keys
@@ -222,7 +224,7 @@ class Planter:
             )
 
     async def _check_headers(self, plan: Plan) -> None:
-        root = self._config.plant.root
+        root = self._plant.root
         for native, cross in plan.headers:
             found = await trio.to_thread.run_sync(
                 difference, _physical(root, native), _physical(root, cross)
@@ -286,7 +288,7 @@ class Planter:
             name=plan.native.name.removesuffix(".drv"),
             system=self._systems[platform],
             outputs=plan.outputs,
-            root=self._config.plant.root,
+            root=self._plant.root,
             store_dir=self._config.store_dir,
             allowed=allowed | frozenset(plan.outputs.values()),
             forbidden=forbidden(plan, allowed, visible),

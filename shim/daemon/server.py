@@ -84,7 +84,9 @@ async def _run(
     state: State,
     lacks: dict[str, str | None],
 ) -> None:
-    sweep(config.plant.root)
+    if config.plant is not None:
+        sweep(config.plant.root)
+    assert config.plant is not None
     serving, plant = serving_launch(config), plant_launch(config)
     patience = {"deadline": config.deadlines.connect, "shutdown": config.deadlines.shutdown}
     async with trio.open_nursery() as daemons:
@@ -210,10 +212,10 @@ async def _who(stream: trio.SocketStream, config: Config) -> tuple[Who, bytes]:
         if uid in config.operators:
             return Who(f"uid {uid}", Standing.OPERATOR), head
         return Who(f"uid {uid}", Standing.PEER), head
-    head += await _exactly(stream, preamble.HEADER.size - GREETING)
-    body = await _exactly(stream, preamble.body_length(head))
     if uid not in config.preamble_users:
         raise preamble.BadPreamble(f"uid {uid} may not speak for others (preamble-users)")
+    head += await _exactly(stream, preamble.HEADER.size - GREETING)
+    body = await _exactly(stream, preamble.body_length(head))
     return Who(preamble.Preamble.parse(body).peer, Standing.PEER), b""
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shim import config
 from shim.config import Config
+from shim.config.reading import CONVERTER
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -48,10 +48,9 @@ def rendered() -> Any:
 
 
 def test_the_daemon_understands_the_settings() -> None:
-    loaded = config.CONVERTER.structure(
-        rendered()["host"]["services"]["nix-shim"]["settings"], Config
-    )
+    loaded = CONVERTER.structure(rendered()["host"]["services"]["nix-shim"]["settings"], Config)
     assert loaded.policy.cross
+    assert loaded.plant is not None
     assert loaded.serving.root != loaded.plant.root
     assert loaded.socket == Path("/run/nix-shim/socket")
 

@@ -20,6 +20,7 @@ root = "/srv/plant"
 def test_two_roots_are_enough() -> None:
     loaded = config.parse(MINIMAL)
     assert loaded.serving.root == Path("/srv/serve")
+    assert loaded.plant is not None
     assert loaded.plant.start
     assert loaded.systems == ("aarch64-linux",)
 
@@ -115,11 +116,27 @@ least-grade = "best"
     [
         ("[serving", "not TOML"),
         ('[plant]\nroot = "/p"\n', "serving"),
-        ('[serving]\nroot = "/s"\n[plant]\nroot = "/s"\n', "plants need their own"),
+        ('[serving]\nroot = "/s"\n[plant]\nroot = "/s"\n', "plant.root: `/s` is that of serving"),
         ('[serving]\nroot = "/s"\nstart = false\n[plant]\nroot = "/p"\n', "serving.socket"),
         (MINIMAL + "[policy]\ncross = true\n", "no table is named"),
         (MINIMAL + '[gates]\nscratch = "tmp"\n', "gates.scratch: `tmp` is no absolute path"),
         ('store-dir = "nix"\n' + MINIMAL, "store-dir"),
+        ('tables = ["/t"]\n[serving]\nroot = "/s"\n[policy]\ncross = true\n', "plant: required"),
+        (
+            'tables = ["/t"]\n[serving]\nroot = "/s"\n[[rules]]\ncross = true\n',
+            "plant: required",
+        ),
+        (MINIMAL + '[domains.two.serving]\nroot = "/srv/serve"\n', "is that of serving"),
+        (MINIMAL + '[domains.default.serving]\nroot = "/x"\n', "domains.default"),
+        (MINIMAL + '[peers."a/b"]\n', "peers.a/b"),
+        (MINIMAL + '[peers.pi]\ndomain = "two"\n', "there is no domain `two`"),
+        (MINIMAL + '[peers.pi]\nsystems = ["riscv64-linux"]\n', "is not among systems"),
+        (
+            MINIMAL + '[peers.a]\nkeys = ["t k a"]\n[peers.b]\nkeys = ["t k b"]\n',
+            "is a key of peers.a",
+        ),
+        (MINIMAL + "[limits]\nby-system.riscv64-linux = 0\n", "limits.by-system.riscv64-linux"),
+        (MINIMAL + '[domains.two]\nuploads = "some"\nserving.root = "/x"\n', "`some` is none of"),
     ],
 )
 def test_what_cannot_work_is_refused(text: str, expected: str) -> None:
@@ -158,6 +175,27 @@ def test_a_mistake_in_a_platform_is_reported_like_others(text: str, expected: st
     assert expected in str(caught.value)
 
 
+def test_the_top_level_stores_are_those_of_the_default_domain() -> None:
+    loaded = config.parse(
+        MINIMAL + '[domains.lab]\nuploads = "rederive"\nserving.root = "/srv/lab"\n'
+        '[peers.pi]\ndomain = "lab"\n'
+    )
+    domains = loaded.all_domains()
+    assert list(domains) == ["default", "lab"]
+    assert domains["default"].serving is loaded.serving
+    assert domains[loaded.peer("pi").domain].uploads is config.Uploads.REDERIVE
+    assert loaded.peer("somebody").domain == "default"
+
+
+def test_rules_change_only_what_they_name() -> None:
+    (rule,) = config.parse(
+        'tables = ["/t"]\n' + MINIMAL + '[[rules]]\npackages = ["linux-*"]\ncross = true\n'
+    ).rules
+    assert rule.packages == ("linux-*",)
+    assert rule.cross is True
+    assert rule.emulate is None
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShimError) as caught:
         config.load(tmp_path / "none.toml")
@@ -165,5 +203,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_reference_lists_every_key() -> None:
-    keys = {key for key, _, _ in config.reference()}
-    assert {"socket", "serving.root", "deadlines.build-silence", "gates.limits.depth"} <= keys
+    keys = {each.key: each for each in config.reference()}
+    assert {"socket", "serving.root", "deadlines.build-silence", "gates.limits.depth"} <= set(keys)
+    assert keys["peers.NAME.domain"].default == '"default"'
+    assert keys["rules[].cross"].kind == "true or false"
+    assert "opt-in" in keys["policy.cross"].meaning

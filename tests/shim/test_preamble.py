@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis.strategies import binary
 
-from shim.preamble import HEADER, LIMIT, MAGIC, BadPreamble, Preamble, body_length
+from shim.preamble import HEADER, LIMIT, MAGIC, BadPreamble, Preamble, Speaks, body_length
 
 
 def test_what_is_rendered_is_read_back() -> None:
@@ -11,6 +13,26 @@ def test_what_is_rendered_is_read_back() -> None:
     assert data.startswith(MAGIC)
     assert Preamble.parse(data[HEADER.size :]) == Preamble("riscv-board.1")
     assert len(data) == HEADER.size + size
+
+
+def test_a_command_keeps_its_arguments() -> None:
+    said = Preamble("pi", Speaks.COMMAND, ("nix-store", "--query", "a b"), tells_endings=True)
+    assert Preamble.parse(said.render()[HEADER.size :]) == said
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"speaks": "latin"},
+        {"speaks": 3},
+        {"arguments": "x"},
+        {"arguments": [1]},
+        {"tells-endings": 1},
+    ],
+)
+def test_fields_of_another_kind_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(BadPreamble, match="preamble"):
+        Preamble.parse(json.dumps({"peer": "pi", **fields}).encode())
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "x" * 65, "a/b", "é"])

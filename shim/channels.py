@@ -1,0 +1,78 @@
+"""Several streams to a relay over one connection: standard output, standard error, exit code.
+
+Sessions of Nix's serve protocol and of nix-store's commands need more than one way back to the
+client.  The daemon sends frames: a kind (u8), a length (u32, little endian), that many bytes.  An
+`EXIT` frame holds the exit code as one byte and is the last.  Upwards, what the client sends goes
+as it is.  Reads and writes nothing itself; `nix-shim stdio` imports it, so it must stay small.
+"""
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+HEADER: Final = struct.Struct("<BI")
+LIMIT: Final = 1 << 24
+"""Longest accepted payload in bytes."""
+
+
+class Channel(IntEnum):
+    """What a frame carries."""
+
+    STDOUT = 1
+    STDERR = 2
+    EXIT = 3
+
+
+class BadFrame(ValueError):
+    """What arrived is no frame: the other end is not a daemon of ours."""
+
+
+def frame(channel: Channel, data: bytes) -> bytes:
+    """The bytes of one frame."""
+    return HEADER.pack(channel, len(data)) + data
+
+
+def exit_frame(code: int) -> bytes:
+    """The last frame of a session."""
+    return frame(Channel.EXIT, bytes([code]))
+
+
+class Frames:
+    """Takes frames apart, in whatever pieces they arrive; data is handed on as it comes."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._channel = Channel.STDOUT
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[Channel, bytes]]:
+        """The payloads in `data`; one that is cut goes on with the next call.
+
+        Raises:
+            BadFrame: unknown channel, too long, or an exit code of another length than 1.
+        """
+        view = memoryview(data)
+        while view:
+            if self._left == 0:
+                taken = view[: HEADER.size - len(self._head)]
+                self._head += taken
+                view = view[len(taken) :]
+                if len(self._head) == HEADER.size:
+                    self._open()
+                continue
+            piece = view[: self._left]
+            self._left -= len(piece)
+            view = view[len(piece) :]
+            yield self._channel, bytes(piece)
+
+    def _open(self) -> None:
+        kind, length = HEADER.unpack(self._head)
+        self._head.clear()
+        try:
+            self._channel = Channel(kind)
+        except ValueError as error:
+            raise BadFrame(str(error)) from error
+        if length > LIMIT or (self._channel is Channel.EXIT and length != 1):
+            raise BadFrame(f"{length} bytes announced for {self._channel.name.lower()}")
+        self._left = length
