@@ -19,7 +19,7 @@ from protocol.limits import MAX_FRAME, MAX_REQUEST
 from protocol.nar.reader import NarReader
 from protocol.store.path import STORE_DIR
 from protocol.version import Dialect, Number
-from protocol.wire.codec import list_of, sequence, text, u64
+from protocol.wire.codec import Codec, list_of, nothing, sequence, tagged, text, u64
 from protocol.wire.source import WORD, Source, Underrun
 
 EXPORT_MAGIC: Final = 0x4558494E
@@ -106,7 +106,8 @@ class NarBody:
         return data[: len(data) - behind] if behind else data
 
 
-_TRAILER: Final = sequence(u64, sequence(text, sequence(list_of(text), sequence(text, u64))))
+_signature: Final[Codec[object]] = tagged({0: nothing, 1: text}, lambda _: 0, "mark of a signature")
+_TRAILER: Final = sequence(u64, sequence(text, sequence(list_of(text), sequence(text, _signature))))
 _ANY_DIALECT: Final = Dialect(Number(1, 0), store_dir=STORE_DIR)
 
 
