@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TypeVar
 
 import structlog
@@ -39,7 +40,8 @@ from shim.daemon.relay import relay
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream, options
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ShimError
-from shim.session.routes import Route, Standing, route
+from shim.session.routes import Route, Standing, refusal, route
+from shim.session.settings import honoured
 
 log = structlog.get_logger()
 
@@ -147,13 +149,13 @@ class Session:
     async def _answer(self, asked: Asked) -> None:
         name = asked.operation.name
         try:
-            match route(name, self._who.standing):
+            match route(name, self._who.standing, judged=self._config.judge_operators):
                 case Route.REFUSE:
                     log.info("operation-refused", operation=name)
-                    await self._client.fail(f"{name} is not for boards; ask on the builder itself")
-                case Route.ABSORB:
-                    await self._client.send(self._connection.reply(None))
-                case Route.RELAY:
+                    await self._client.fail(refusal(name))
+                case Route.OPTIONS:
+                    await self._take_options(asked.request)
+                case Route.RELAY | Route.UPLOAD | Route.DOWNLOAD | Route.ROOT:
                     await self._relay(asked)
                 case Route.JUDGE:
                     await self._judge(asked)
@@ -167,6 +169,16 @@ class Session:
         await self._closing.aclose()
         self._closing = AsyncExitStack()
         self._upstream = None
+
+    async def _take_options(self, asked: SetOptions) -> None:
+        """Take over what is honoured of a peer's settings; tell it of the rest."""
+        self._options, ignored = honoured(asked, options())
+        await (await self._serving()).ask(self._options)
+        if ignored:
+            log.info("settings-ignored", names=ignored)
+            names = shorten(", ".join(ignored), 400)
+            await self._narrator.say(f"settings that boards may not change are ignored: {names}")
+        await self._client.send(self._connection.reply(None))
 
     async def _relay(self, asked: Asked) -> None:
         if isinstance(asked.request, SetOptions):

@@ -16,9 +16,15 @@ class Route(StrEnum):
     RELAY = "relay"
     """Passed to the serving nix-daemon, its answer passed back."""
     JUDGE = "judge"
-    """A build: foreign derivations go to the planner, the rest is relayed."""
-    ABSORB = "absorb"
-    """Answered as done, without effect."""
+    """Asks for builds: foreign derivations go to the planner, the rest is relayed."""
+    UPLOAD = "upload"
+    """Every path is judged before it is passed on (`shim.session.uploads`)."""
+    DOWNLOAD = "download"
+    """Relayed if the path is valid, and made in a way that the peer's policy admits."""
+    OPTIONS = "options"
+    """Relayed with what is honoured of it (`shim.session.settings`)."""
+    ROOT = "root"
+    """Relayed, up to a number for each connection."""
     REFUSE = "refuse"
     """Answered with an error; the connection goes on."""
 
@@ -34,37 +40,39 @@ OPERATOR: Final = {
     "BuildDerivation": Route.JUDGE,
     "BuildPaths": Route.JUDGE,
     "BuildPathsWithResults": Route.JUDGE,
+    "EnsurePath": Route.JUDGE,
+    "QueryMissing": Route.JUDGE,
 }
 """Everything else an operator asks is relayed."""
 
 PEER: Final = {
     "AddBuildLog": Route.REFUSE,
     "AddIndirectRoot": Route.REFUSE,
-    "AddMultipleToStore": Route.RELAY,
+    "AddMultipleToStore": Route.UPLOAD,
     "AddPermRoot": Route.REFUSE,
     "AddSignatures": Route.REFUSE,
-    "AddTempRoot": Route.RELAY,
+    "AddTempRoot": Route.ROOT,
     "AddTextToStore": Route.RELAY,
     "AddToStore": Route.RELAY,
-    "AddToStoreNar": Route.RELAY,
+    "AddToStoreNar": Route.UPLOAD,
     "BuildDerivation": Route.JUDGE,
     "BuildPaths": Route.JUDGE,
     "BuildPathsWithResults": Route.JUDGE,
     "CollectGarbage": Route.REFUSE,
-    "EnsurePath": Route.RELAY,
-    "ExportPath": Route.RELAY,
+    "EnsurePath": Route.JUDGE,
+    "ExportPath": Route.DOWNLOAD,
     "FindRoots": Route.REFUSE,
     "HasSubstitutes": Route.RELAY,
     "ImportPaths": Route.REFUSE,
     "IsValidPath": Route.RELAY,
-    "NarFromPath": Route.RELAY,
+    "NarFromPath": Route.DOWNLOAD,
     "OptimiseStore": Route.REFUSE,
     "QueryAllValidPaths": Route.RELAY,
     "QueryDerivationOutputMap": Route.RELAY,
     "QueryDerivationOutputNames": Route.RELAY,
     "QueryDerivationOutputs": Route.RELAY,
     "QueryDeriver": Route.RELAY,
-    "QueryMissing": Route.RELAY,
+    "QueryMissing": Route.JUDGE,
     "QueryPathFromHashPart": Route.RELAY,
     "QueryPathHash": Route.RELAY,
     "QueryPathInfo": Route.RELAY,
@@ -77,17 +85,46 @@ PEER: Final = {
     "QueryValidDerivers": Route.RELAY,
     "QueryValidPaths": Route.RELAY,
     "RegisterDrvOutput": Route.REFUSE,
-    "SetOptions": Route.ABSORB,
+    "SetOptions": Route.OPTIONS,
     "SyncWithGC": Route.RELAY,
     "VerifyStore": Route.REFUSE,
 }
 """Every operation that a peer may name; one that is missing here is refused."""
 
+WHY: Final = {
+    "AddBuildLog": "logs are kept of what is built here",
+    "AddIndirectRoot": "roots on this machine are its operator's",
+    "AddPermRoot": "roots on this machine are its operator's",
+    "AddSignatures": "signatures here say how a path was made here",
+    "CollectGarbage": "garbage is collected by the operator of this machine",
+    "FindRoots": "they name what others keep",
+    "ImportPaths": "it would let paths in unlooked at; use a client of Nix 2.0 or later",
+    "OptimiseStore": "it is done by the operator of this machine",
+    "RegisterDrvOutput": "where an output came out is noted for what is built here",
+    "VerifyStore": "it is done by the operator of this machine",
+}
+"""What a refused peer is told, by operation."""
 
-def route(operation: str, standing: Standing) -> Route:
-    """What becomes of `operation` (its name in the registry) for that kind of client."""
+MAX_ROOTS: Final = 100_000
+"""Temporary roots of one connection of a peer.  The nix-daemon writes each into a file, whether the
+path exists or not; an honest client has one for each path of the closure it copies."""
+
+
+def route(operation: str, standing: Standing, *, judged: bool = True) -> Route:
+    """What becomes of `operation` (its name in the registry) for that kind of client.
+
+    Args:
+        operation: its name in the registry.
+        standing: who asks.
+        judged: whether foreign builds of operators are judged too (`judge-operators`).
+    """
     match standing:
         case Standing.OPERATOR:
-            return OPERATOR.get(operation, Route.RELAY)
+            return OPERATOR.get(operation, Route.RELAY) if judged else Route.RELAY
         case Standing.PEER:
             return PEER.get(operation, Route.REFUSE)
+
+
+def refusal(operation: str) -> str:
+    """What a peer is told whose operation is refused."""
+    return f"{operation} is not for boards: {WHY.get(operation, 'it is not known here')}"
