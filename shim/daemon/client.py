@@ -1,5 +1,11 @@
-"""A connection of a client, as its daemon: events in, answers out, each with a deadline."""
+"""A connection of a client, as its daemon: events in, answers out, each with a deadline.
 
+How a client ends matters to its builds.  It *leaves* by closing its end: that is how Nix's clients
+cancel.  It *vanished* if its connection was reset, if it was silent or took nothing for too long,
+or if its relay, which would have half-closed for a client that leaves, closed at once.
+"""
+
+import select
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,19 +22,38 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed its connection, or fell silent for too long."""
+    """The client left or vanished; see the module."""
+
+    def __init__(self, why: str, *, vanished: bool = False) -> None:
+        super().__init__(why)
+        self.vanished = vanished
 
 
 class Client:
     """One client.  The stream is opened and closed by `shim.daemon.server`."""
 
     def __init__(
-        self, stream: trio.SocketStream, connection: ServerConnection, deadlines: Deadlines
+        self,
+        stream: trio.SocketStream,
+        connection: ServerConnection,
+        deadlines: Deadlines,
+        *,
+        tells_endings: bool = False,
     ) -> None:
+        """See the class.
+
+        Args:
+            stream: the connection.
+            connection: the protocol on it.
+            deadlines: how long to wait for what.
+            tells_endings: whether a relay half-closes for a client that leaves.
+        """
         self._stream = stream
         self.connection = connection
         self._deadlines = deadlines
+        self._tells_endings = tells_endings
         self._sending = trio.Lock()
+        self._closing: bool | None = None
 
     async def event(self, silence: float) -> ServerEvent:
         """The next event; waits at most `silence` seconds for each piece of it.
@@ -42,17 +67,25 @@ class Client:
             await self._receive(silence)
         await self.flush()
         if isinstance(event, PeerClosed):
-            raise ClientGone("closed")
+            raise self._closed()
         return event
 
     async def _receive(self, silence: float) -> None:
         try:
             with trio.fail_after(silence):
-                self.connection.receive(await self._stream.receive_some(CHUNK))
+                data = await self._stream.receive_some(CHUNK)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ClientGone("reset") from error
+            raise ClientGone("reset", vanished=True) from error
         except trio.TooSlowError:
-            raise ClientGone(f"silent for {silence:g} s") from None
+            raise ClientGone(f"silent for {silence:g} s", vanished=True) from None
+        if not data and self._closing is None:
+            self._closing = self._tells_endings and _closed_both_ways(self._stream)
+        self.connection.receive(data)
+
+    def _closed(self) -> ClientGone:
+        """What a closed connection tells: nothing was half-closed yet if we learn it by writing."""
+        vanished = self._tells_endings if self._closing is None else self._closing
+        return ClientGone("closed", vanished=vanished)
 
     async def hang_up(self) -> None:
         """Wait until the client closes its end; what it sends before its turn is kept for then.
@@ -64,7 +97,7 @@ class Client:
         while True:
             await self._receive(self._deadlines.idle)
             if self.connection.is_closed:
-                raise ClientGone("closed")
+                raise self._closed()
 
     async def flush(self) -> None:
         """Send what the connection has to say by itself."""
@@ -83,9 +116,10 @@ class Client:
                 with trio.fail_after(self._deadlines.transfer):
                     await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise ClientGone("closed") from error
+                raise self._closed() from error
             except trio.TooSlowError:
-                raise ClientGone(f"took nothing for {self._deadlines.transfer:g} s") from None
+                why = f"took nothing for {self._deadlines.transfer:g} s"
+                raise ClientGone(why, vanished=True) from None
         if self.connection.must_close:
             raise ClientGone("let go: nothing more can be said to it")
 
@@ -97,8 +131,16 @@ class Client:
         """Answer the current request with an error."""
         await self.send(self.connection.fail_with(text))
 
-    async def while_listening(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def while_listening(
+        self,
+        work: Callable[[], Awaitable[T]],
+        gone: Callable[[ClientGone], None] = lambda _: None,
+    ) -> T:
         """Do `work` as long as the client is there.
+
+        Args:
+            work: what to do; it is cancelled when the client goes.
+            gone: told of that before.
 
         Raises:
             ClientGone, RemoteProtocolError: the client left, or broke the protocol, meanwhile.
@@ -110,6 +152,8 @@ class Client:
             try:
                 await self.hang_up()
             except (ClientGone, ProtocolError) as error:
+                if isinstance(error, ClientGone):
+                    gone(error)
                 ended.append(error)
                 scope.cancel()
 
@@ -123,3 +167,10 @@ class Client:
         if ended:
             raise ended[0]
         return done[0]
+
+
+def _closed_both_ways(stream: trio.SocketStream) -> bool:
+    """Whether the other end is closed and not only half-closed (poll(2): POLLHUP)."""
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), 0)
+    return any(found & select.POLLHUP for _, found in poll.poll(0))
