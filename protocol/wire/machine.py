@@ -97,6 +97,12 @@ class Machine(Generic[E]):
         self._out.clear()
         return data
 
+    def unread(self) -> bytes:
+        """Give back what was received and has not been read, for another to read it."""
+        data = self._source.take_all()
+        self._hungry = True
+        return data
+
     def waiting(self) -> E | None:
         """Step: nothing of the peer's is read now."""
         raise Underrun(1)

@@ -143,6 +143,13 @@ class Source:
         self.at = end
         return data if at == 0 and end == len(data) else data[at:end]
 
+    def take_all(self) -> bytes:
+        """All that was fed and has not been read, possibly nothing."""
+        data = b"".join((memoryview(self.data)[self.at :], *self._pieces))
+        self.data, self.at, self._missing = b"", 0, 0
+        self._pieces.clear()
+        return data
+
     def untake(self, count: int) -> None:
         """Put the last `count` bytes of what `take_some` gave back to the front."""
         self.at -= count

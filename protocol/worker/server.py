@@ -8,7 +8,7 @@ having been asked for.  A request may fail before its body has ended: the rest i
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from protocol.errors import RemoteProtocolError
 from protocol.limits import MAX_HANDSHAKE, MAX_MESSAGE, MAX_REQUEST
@@ -67,6 +67,22 @@ class ServerConnection(Machine[ServerEvent]):
         self._replying: bytes | None = None
         self._open = False
         self._greeted = False
+
+    @classmethod
+    def between(cls, dialect: Dialect) -> Self:
+        """A connection whose handshake others have seen through: it answers what it takes over."""
+        self = cls(dialect.store_dir)
+        self._dialect = dialect
+        self._greeted = True
+        self._idle()
+        return self
+
+    def take_over(self, asked: Asked) -> None:
+        """Answer a request, one without a body, that was read elsewhere."""
+        self._expect_turn(self._greeted and not self._open, "take over a request")
+        self._request = asked.request
+        self._open = True
+        self._step = self.waiting
 
     # -- what the client says
 
