@@ -7,18 +7,22 @@ or if its relay, which would have half-closed for a client that leaves, closed a
 
 import select
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
 from protocol.errors import ProtocolError
-from protocol.worker.events import PeerClosed, ServerEvent
+from protocol.wire.events import PeerClosed
+from protocol.wire.machine import Machine
+from protocol.worker.events import ServerEvent
 from protocol.worker.server import ServerConnection
 from protocol.worker.stderr import LogMessage
 from shim.config import Deadlines
 from shim.daemon.upstream import CHUNK
 
 T = TypeVar("T")
+E = TypeVar("E")
+M = TypeVar("M", bound=Machine[Any])
 
 
 class ClientGone(Exception):
@@ -29,13 +33,27 @@ class ClientGone(Exception):
         self.vanished = vanished
 
 
-class Client:
-    """One client.  The stream is opened and closed by `shim.daemon.server`."""
+class Pipe(Protocol):
+    """What a client is reached by: a socket, or something that wraps one."""
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The socket below."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See `trio.abc.ReceiveStream`."""
+
+    async def send_all(self, data: bytes) -> None:
+        """See `trio.abc.SendStream`."""
+
+
+class Remote(Generic[M, E]):
+    """One client of either protocol.  The stream is opened and closed by `shim.daemon.server`."""
 
     def __init__(
         self,
-        stream: trio.SocketStream,
-        connection: ServerConnection,
+        stream: Pipe,
+        connection: M,
         deadlines: Deadlines,
         *,
         tells_endings: bool = False,
@@ -55,7 +73,7 @@ class Client:
         self._sending = trio.Lock()
         self._closing: bool | None = None
 
-    async def event(self, silence: float) -> ServerEvent:
+    async def event(self, silence: float) -> E:
         """The next event; waits at most `silence` seconds for each piece of it.
 
         Raises:
@@ -68,7 +86,8 @@ class Client:
         await self.flush()
         if isinstance(event, PeerClosed):
             raise self._closed()
-        return event
+        happened: E = event
+        return happened
 
     async def _receive(self, silence: float) -> None:
         try:
@@ -80,7 +99,7 @@ class Client:
             raise ClientGone(f"silent for {silence:g} s", vanished=True) from None
         if not data and self._closing is None:
             self._closing = self._tells_endings and _closed_both_ways(self._stream)
-        self.connection.receive(data)
+        self.connection.receive(bytes(data))
 
     def _closed(self) -> ClientGone:
         """What a closed connection tells: nothing was half-closed yet if we learn it by writing."""
@@ -123,14 +142,6 @@ class Client:
         if self.connection.must_close:
             raise ClientGone("let go: nothing more can be said to it")
 
-    async def log(self, message: LogMessage) -> None:
-        """Pass a log message on."""
-        await self.send(self.connection.log(message))
-
-    async def fail(self, text: str) -> None:
-        """Answer the current request with an error."""
-        await self.send(self.connection.fail_with(text))
-
     async def while_listening(
         self,
         work: Callable[[], Awaitable[T]],
@@ -169,7 +180,19 @@ class Client:
         return done[0]
 
 
-def _closed_both_ways(stream: trio.SocketStream) -> bool:
+class Client(Remote[ServerConnection, ServerEvent]):
+    """A client of the worker protocol."""
+
+    async def log(self, message: LogMessage) -> None:
+        """Pass a log message on."""
+        await self.send(self.connection.log(message))
+
+    async def fail(self, text: str) -> None:
+        """Answer the current request with an error."""
+        await self.send(self.connection.fail_with(text))
+
+
+def _closed_both_ways(stream: Pipe) -> bool:
     """Whether the other end is closed and not only half-closed (poll(2): POLLHUP)."""
     poll = select.poll()
     poll.register(stream.socket.fileno(), 0)
