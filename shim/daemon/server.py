@@ -28,6 +28,7 @@ from shim.daemon.nixdaemon import accepts, plant_launch, serving_launch, supervi
 from shim.daemon.planting import Planter
 from shim.daemon.scans import Scans
 from shim.daemon.session import Services, Session, Who
+from shim.daemon.splice import OperatorSession
 from shim.daemon.state import State
 from shim.daemon.tables import Tables
 from shim.errors import ExitCode, ShimError
@@ -194,7 +195,8 @@ async def _session(services: Services, stream: trio.SocketStream) -> None:
             return
         with structlog.contextvars.bound_contextvars(peer=who.name):
             try:
-                await Session(services, stream, who, head).run()
+                kind = OperatorSession if who.standing is Standing.OPERATOR else Session
+                await kind(services, stream, who, head).run()
             except ClientGone as gone:
                 log.info("client-gone", why=str(gone))
             except RemoteProtocolError as error:

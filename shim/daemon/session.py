@@ -70,7 +70,12 @@ class Session:
     """See the module."""
 
     def __init__(
-        self, services: Services, stream: trio.SocketStream, who: Who, head: bytes
+        self,
+        services: Services,
+        stream: trio.SocketStream,
+        who: Who,
+        head: bytes,
+        connection: ServerConnection | None = None,
     ) -> None:
         """See the class.
 
@@ -79,11 +84,12 @@ class Session:
             stream: the connection; closed by whoever opened it.
             who: the peer or operator at its other end.
             head: bytes of the protocol that were received already.
+            connection: the protocol's state where others have seen the handshake through.
         """
         self._services = services
         self._config = services.config
         self._who = who
-        self._connection = ServerConnection(self._config.store_dir)
+        self._connection = connection or ServerConnection(self._config.store_dir)
         if head:
             self._connection.receive(head)
         self._client = Client(stream, self._connection, self._config.deadlines)
@@ -112,6 +118,42 @@ class Session:
         finally:
             with trio.CancelScope(shield=True):
                 await self._closing.aclose()
+
+    def takes(self, asked: Asked) -> bool:
+        """Whether a request asks for a build that is ours to judge."""
+        match asked.request:
+            case BuildDerivation(derivation=derivation, mode=BuildMode.NORMAL):
+                return self._services.builds.judges(derivation)
+            case (
+                BuildPaths(paths=paths, mode=BuildMode.NORMAL)
+                | BuildPathsWithResults(paths=paths, mode=BuildMode.NORMAL)
+            ):
+                graph = self._graph()
+                return any(self._wanted(path, graph) is not None for path in paths)
+            case _:
+                return False
+
+    async def judge(self, asked: Asked, settings: SetOptions | None) -> bytes:
+        """Answer one request that we take; whoever calls this serves all others.
+
+        Args:
+            asked: the request.
+            settings: those that the client has sent last.
+
+        Returns:
+            What the client has sent meanwhile.
+
+        Raises:
+            ClientGone, RemoteProtocolError: the client left, or broke the protocol.
+        """
+        self._options = settings
+        self._connection.take_over(asked)
+        await self._answer(asked)
+        return self._connection.unread()
+
+    async def close(self) -> None:
+        """End the connections that work for this session."""
+        await self._closing.aclose()
 
     async def _greet(self) -> bool:
         greeted = await self._client.event(self._config.deadlines.handshake)
