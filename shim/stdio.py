@@ -1,9 +1,10 @@
 """`nix-shim stdio`: join standard input and output to the daemon's socket.
 
 This is what a board's SSH session runs, once per connection, so it imports little and starts in
-tens of milliseconds.  It knows nothing of the protocol; it says who the peer is and moves bytes.
-Standard error stays silent once the daemon is reached: before a build is accepted Nix clients read
-lines of it as commands (`# accept`), see `nix::HookInstance`.
+tens of milliseconds.  It knows nothing of the protocol; it says who the peer is and what will be
+spoken, and moves bytes.  Standard error stays silent once the daemon is reached, but for what the
+daemon has for it: before a build is accepted Nix clients read lines of it as commands (`# accept`),
+see `nix::HookInstance`.
 """
 
 import os
@@ -13,7 +14,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
-from shim.preamble import BadPreamble, Preamble
+from shim.channels import BadFrame, Channel, Frames
+from shim.execline import NOT_OFFERED, SERVE, WORKER, Accepted, Refused, parse, session
+from shim.preamble import BadPreamble, Preamble, Speaks
 
 DEFAULT_SOCKET: Final = "/run/nix-shim/socket"
 DEFAULT_PEER: Final = "board"
@@ -21,18 +24,22 @@ CHUNK: Final = 1 << 18
 CONNECT_DEADLINE: Final = 10.0
 """Seconds to wait for the daemon to accept; a daemon that is up accepts at once."""
 
+UNAVAILABLE: Final = 69
+"""Exit code when there is no daemon, or it went away before it said how a command ended."""
+
 USAGE: Final = """\
-Usage: nix-shim stdio [--socket PATH] [--peer NAME] [NIX-DAEMON OPTION]...
+Usage: nix-shim stdio [--socket PATH] [--peer NAME] [NIX OPTION]...
 
 Join standard input and output to the socket of `nix-shim serve`, on behalf of the peer NAME
 (default: `board`).  The socket is --socket, else $NIX_SHIM_SOCKET, else
-/run/nix-shim/socket.  Options of nix-daemon that Nix clients append (`--stdio`,
-`--store URI`) are accepted and have no effect, so this can be the program of
-`ssh-ng://HOST?remote-program=...` or a forced command.
-"""
+/run/nix-shim/socket.
 
-IGNORED: Final = {"--stdio": 0, "--store": 1, "--force-trusted": 0, "--default-trust": 0}
-"""Options of `nix-daemon` that clients send -> how many words belong to each."""
+As a forced command (`command="nix-shim stdio --peer NAME",restrict` in authorized_keys, or
+ForceCommand) it answers what the client asked sshd for: `nix-daemon --stdio` (ssh-ng://),
+`nix-store --serve --write` (ssh://) and some of nix-store's commands.  Otherwise the options that
+Nix clients append (`--stdio`, `--serve --write`, `--store URI`) say what is spoken, so this can be
+the program of `ssh-ng://HOST?remote-program=...` too.
+"""
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -41,29 +48,53 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def options(arguments: Sequence[str]) -> tuple[str, Preamble]:
-    """The socket path and the peer that `arguments` name; leaves with a message if they are bad."""
+def options(arguments: Sequence[str], asked: str | None) -> tuple[str, Preamble, bytes]:
+    """What `arguments` and the client's own words mean; leaves with a message if they are bad.
+
+    Args:
+        arguments: of the command line.
+        asked: the line that sshd was asked to run (`SSH_ORIGINAL_COMMAND`), if it says so.
+
+    Returns:
+        The socket's path, what to tell the daemon, and what to print first.
+    """
     path = os.environ.get("NIX_SHIM_SOCKET", DEFAULT_SOCKET)
     peer = DEFAULT_PEER
     rest = list(arguments)
+    of_nix: list[str] = []
     while rest:
         option = rest.pop(0)
         if option in {"-h", "--help"}:
             sys.stdout.write(USAGE)
             sys.exit(0)
-        if option in {"--socket", "--peer"} and rest:
-            if option == "--socket":
-                path = rest.pop(0)
-            else:
-                peer = rest.pop(0)
-        elif option in IGNORED:
-            del rest[: IGNORED[option]]
+        values = WORKER.get(option, SERVE.get(option))
+        if option == "--socket" and rest:
+            path = rest.pop(0)
+        elif option == "--peer" and rest:
+            peer = rest.pop(0)
+        elif values is not None and len(rest) >= values:
+            of_nix += [option, *rest[:values]]
+            del rest[:values]
         else:
             fail(f"unexpected argument `{option}`; see `nix-shim stdio --help`", 2)
+    answer = spoken(of_nix, asked)
     try:
-        return path, Preamble(peer)
+        return path, Preamble(peer, answer.speaks, answer.arguments), answer.greeting
     except BadPreamble as error:
         fail(str(error), 2)
+
+
+def spoken(of_nix: Sequence[str], asked: str | None) -> Accepted:
+    """What the client will speak: our own options win, then sshd's word; else ssh-ng."""
+    answer: Accepted | Refused | None = session(of_nix, Speaks.WORKER, Speaks.SERVE)
+    if answer is None and {"--stdio", "--serve"}.intersection(of_nix):
+        fail(f"`{' '.join(of_nix)}` do not go together; see `nix-shim stdio --help`", 2)
+    if answer is None:
+        answer = Accepted(Speaks.WORKER) if asked is None else parse(asked)
+    if isinstance(answer, Refused):
+        sys.stderr.write(f"{answer.message}\n")
+        sys.exit(NOT_OFFERED)
+    return answer
 
 
 def copy(read: Callable[[int], bytes], write: Callable[[bytes], None]) -> None:
@@ -86,9 +117,31 @@ def write_fully(descriptor: int) -> Callable[[bytes], None]:
     return write
 
 
+def spread(read: Callable[[int], bytes]) -> int:
+    """Write what the daemon's frames carry to where it belongs; the exit code that they end with.
+
+    What cannot be written is dropped: a client that closed its standard error still gets the rest.
+    """
+    writers = {Channel.STDOUT: write_fully(1), Channel.STDERR: write_fully(2)}
+    frames = Frames()
+    try:
+        while data := read(CHUNK):
+            for channel, payload in frames.feed(data):
+                if channel is Channel.EXIT:
+                    return payload[0]
+                try:
+                    writers[channel](payload)
+                except OSError:
+                    if channel is Channel.STDOUT:
+                        return UNAVAILABLE
+    except (OSError, BadFrame):
+        return UNAVAILABLE
+    return UNAVAILABLE
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Relay until the daemon closes the session; the exit code is 0 then."""
-    path, preamble = options(arguments)
+    """Relay until the daemon closes the session; the exit code is 0 then, or a command's own."""
+    path, preamble, greeting = options(arguments, os.environ.get("SSH_ORIGINAL_COMMAND"))
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(CONNECT_DEADLINE)
     try:
@@ -98,9 +151,10 @@ def main(arguments: Sequence[str]) -> int:
         fail(
             f"cannot reach the daemon at `{path}`: {error.strerror or error};"
             " is `nix-shim serve` running?",
-            69,
+            UNAVAILABLE,
         )
     connection.settimeout(None)
+    write_fully(1)(greeting)
 
     def upstream() -> None:
         copy(lambda size: os.read(0, size), connection.sendall)
@@ -111,5 +165,9 @@ def main(arguments: Sequence[str]) -> int:
 
     # A thread per direction: neither can hold up the other, and the process ends with the daemon's.
     threading.Thread(target=upstream, daemon=True).start()
-    copy(connection.recv, write_fully(1))
-    os._exit(0)  # the other thread may be inside a read that nothing will end
+    code = 0
+    if preamble.speaks is Speaks.WORKER:
+        copy(connection.recv, write_fully(1))
+    else:
+        code = spread(connection.recv)
+    os._exit(code)  # the other thread may be inside a read that nothing will end

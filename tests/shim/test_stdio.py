@@ -5,7 +5,10 @@ import sys
 import threading
 from pathlib import Path
 
-from shim.preamble import HEADER, Preamble
+import pytest
+
+from shim.channels import Channel, exit_frame, frame
+from shim.preamble import HEADER, Preamble, Speaks, body_length
 
 COMMAND = [sys.executable, "-m", "shim", "stdio"]
 
@@ -69,19 +72,110 @@ def test_a_daemon_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert not done.stderr.startswith(("# ", "@nix "))
 
 
-def test_unknown_arguments_are_refused() -> None:
-    done = subprocess.run(
-        [*COMMAND, "--serve"], capture_output=True, text=True, timeout=60, check=False
-    )
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--gc"], "`--gc`"),
+        (["--peer"], "`--peer`"),
+        (["--serve", "--process-ops"], "`--serve --process-ops`"),
+        (["--stdio", "--serve"], "`--stdio --serve`"),
+        (["--peer", "two words"], "`two words`"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: list[str], named: str) -> None:
+    done = run(arguments)
     assert done.returncode == 2
-    assert "`--serve`" in done.stderr
+    assert named in done.stderr
+
+
+def run(arguments: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environ},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "told"),
+    [
+        ([], None, Preamble("attic")),
+        (["--stdio", "--store", "auto"], None, Preamble("attic")),
+        (["--serve", "--write"], None, Preamble("attic", Speaks.SERVE, ("--write",))),
+        ([], "nix-daemon --stdio", Preamble("attic")),
+        ([], "nix-store --serve --write", Preamble("attic", Speaks.SERVE, ("--write",))),
+        ([], "nix-store --version", Preamble("attic", Speaks.COMMAND, ("nix-store", "--version"))),
+        (["--stdio"], "nix-store --serve --write", Preamble("attic")),  # our own options win
+    ],
+)
+def test_the_daemon_is_told_what_will_be_spoken(
+    arguments: list[str], asked: str | None, told: Preamble, tmp_path: Path
+) -> None:
+    environ = {} if asked is None else {"SSH_ORIGINAL_COMMAND": asked}
+    with listen(tmp_path / "s") as listener:
+        said: list[Preamble] = []
+
+        def daemon() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                length = body_length(receive(connection, HEADER.size))
+                said.append(Preamble.parse(receive(connection, length)))
+
+        thread = threading.Thread(target=daemon)
+        thread.start()
+        run([*arguments, "--peer", "attic", "--socket", str(tmp_path / "s")], **environ)
+        thread.join(60)
+    assert said == [told]
+
+
+def test_a_forced_command_answers_nothing_else() -> None:
+    done = run(["--peer", "attic"], SSH_ORIGINAL_COMMAND="cat /etc/shadow")
+    assert done.returncode == 127
+    assert done.stdout == ""
+    assert done.stderr.startswith("nix-shim: `cat /etc/shadow` ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "result"),
+    [
+        (
+            [frame(Channel.STDERR, b"note\n"), frame(Channel.STDOUT, b"path\n"), exit_frame(100)],
+            (100, "path\n", "note\n"),
+        ),
+        ([frame(Channel.STDOUT, b"half")], (69, "half", "")),  # the daemon went away
+        ([b"\x09\0\0\0\0"], (69, "", "")),
+    ],
+)
+def test_output_errors_and_exit_code_of_a_command_go_where_they_belong(
+    frames: list[bytes], result: tuple[int, str, str], tmp_path: Path
+) -> None:
+    with listen(tmp_path / "s") as listener:
+
+        def daemon() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                receive(connection, body_length(receive(connection, HEADER.size)))
+                connection.sendall(b"".join(frames))
+
+        thread = threading.Thread(target=daemon)
+        thread.start()
+        done = run(
+            ["--socket", str(tmp_path / "s")], SSH_ORIGINAL_COMMAND="nix-store -q /nix/store/x"
+        )
+        thread.join(60)
+    assert (done.returncode, done.stdout, done.stderr) == result
 
 
 def test_start_up_imports_no_more_than_it_needs() -> None:
     program = (
         "import sys; import shim.__main__, shim.stdio;"
-        "print(*sorted(m for m in ('trio', 'click', 'asyncio', 'structlog', 'protocol', 'rich')"
-        " if m in sys.modules))"
+        "print(*sorted(m for m in ('trio', 'click', 'asyncio', 'structlog', 'protocol', 'rich',"
+        " 'cattrs') if m in sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60

@@ -1,0 +1,186 @@
+"""Exec lines: what an SSH client asks to run, as a value.  Nothing is run, no shell reads them.
+
+Nix's clients build these lines themselves (`SSHStore::openConnection`, `LegacySSHStore`, with
+`SSHMaster::startCommand` quoting): up to 2.19 one string whose store URI is in single quotes, from
+2.20 on words that `ssh` joins with blanks and without any quotes, so that a URI's `&` arrives bare.
+The program's name is the board's to choose (`remote-program`), so its folder and what people put in
+front of it (`env`, `sudo`, `nice`) are of no matter.  Commands are told from sessions here; what
+they mean, and which of their options are known, is for the daemon (`shim.session.commandline`).
+
+`nix-shim stdio` imports this on every connection, so it must stay small.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from shim.preamble import Speaks
+
+LIMIT: Final = 1 << 17
+"""Longest accepted line in characters; Linux gives one argument of a command as much."""
+
+NOT_OFFERED: Final = 127
+"""Exit code of what is refused, as shells say that there is no such program."""
+
+
+class Accepted(NamedTuple):
+    """A session that the daemon is to open."""
+
+    speaks: Speaks
+    arguments: tuple[str, ...] = ()
+    """The words of a command, program first; `--write` of a serve session that may write."""
+    greeting: bytes = b""
+    """What the line itself prints on standard output first."""
+
+
+class Refused(NamedTuple):
+    """A line that is not answered."""
+
+    message: str
+    """One line for the client's standard error."""
+
+
+_SETTINGS: Final[Mapping[str, int]] = {
+    "--option": 2,
+    "--extra-experimental-features": 1,
+    "--experimental-features": 1,
+    "--log-format": 1,
+    **dict.fromkeys(("-v", "-vv", "-vvv", "--verbose", "--quiet", "--debug"), 0),
+}
+"""Options of every program of Nix -> words that belong to each."""
+
+WORKER: Final[Mapping[str, int]] = {
+    **_SETTINGS,
+    "--stdio": 0,
+    "--store": 1,
+    "--process-ops": 0,
+    **dict.fromkeys(("--force-trusted", "--force-untrusted", "--default-trust"), 0),
+}
+"""Options of `nix-daemon --stdio`.  Which store is seen and who is trusted is not the client's to
+say, so they change nothing."""
+
+SERVE: Final[Mapping[str, int]] = {**_SETTINGS, "--serve": 0, "--write": 0, "--store": 1}
+"""Options of `nix-store --serve`."""
+
+_KINDS: Final[Mapping[str, tuple[Speaks, ...]]] = {
+    "daemon": (Speaks.WORKER,),
+    "nix-daemon": (Speaks.WORKER,),
+    "nix-store": (Speaks.SERVE,),
+    "stdio": (Speaks.WORKER, Speaks.SERVE),
+}
+"""Program or subcommand -> the sessions that it can serve."""
+
+_WRAPPERS: Final[Mapping[str, Mapping[str, int]]] = {
+    "exec": {},
+    "env": {"-i": 0, "-": 0, "--ignore-environment": 0, "-u": 1, "--": 0},
+    "sudo": {**dict.fromkeys(("-n", "-E", "-H", "--non-interactive", "--"), 0), "-u": 1},
+    "nice": {"-n": 1},
+}
+"""Programs that run another one -> their options.  We run none: they are left out."""
+
+COMMANDS: Final = frozenset({"nix-store", "nix", "mktemp", "readlink", "realpath", "rm"})
+"""Programs of which the daemon may know the rest of the line."""
+
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_STARTED: Final = re.compile(r"\s*echo started\s*(?:&&|;)\s*")
+_OPERATORS: Final = frozenset("();<>|&")
+
+
+def parse(line: str) -> Accepted | Refused:
+    """What `line` asks for."""
+    if len(line) > LIMIT:
+        return Refused(
+            f"nix-shim: a command of {len(line)} characters is too long: at most {LIMIT}"
+        )
+    found = _STARTED.match(line)
+    rest = line[found.end() :] if found else line
+    try:
+        words = _unwrapped(shlex.split(rest))
+        answer = _session(words) or _command(words, rest)
+    except ValueError:  # shlex: a quote or an escape without an end
+        answer = None
+    if answer is None:
+        return Refused(
+            f"nix-shim: `{_shown(line)}` is not offered here: boards come for Nix's stores"
+            " (ssh-ng://, ssh://) and some of nix-store's commands"
+        )
+    return answer._replace(greeting=b"started\n") if found else answer
+
+
+def _unwrapped(words: Sequence[str]) -> list[str]:
+    """`words` from the program on that is meant."""
+    left = list(words)
+    while left:
+        if _ASSIGNMENT.match(left[0]):
+            del left[0]
+        elif (options := _WRAPPERS.get(_name(left[0]))) is not None:
+            del left[0]
+            while left and left[0] in options:
+                del left[: 1 + options[left[0]]]
+            if left and re.fullmatch(r"-n?-?[0-9]+", left[0]):  # nice -n19, nice -19
+                del left[0]
+        else:
+            break
+    return left
+
+
+def _name(program: str) -> str:
+    return program.rpartition("/")[2]
+
+
+def _session(words: Sequence[str]) -> Accepted | None:
+    """The session that a program of Nix, or ours in its place, is to serve; None for no session."""
+    program, *rest = words or [""]
+    name = _name(program)
+    if name == "nix":
+        rest = _without(rest, _SETTINGS)
+        if rest[:1] != ["daemon"]:
+            return None
+    elif name == "nix-shim":
+        if rest[:1] != ["stdio"]:
+            return None
+    elif name in {"nix-daemon", "nix-store"}:
+        rest = [name, *rest]
+    else:
+        return None
+    return session(rest[1:], *_KINDS[rest[0]])
+
+
+def session(options: Sequence[str], *kinds: Speaks) -> Accepted | None:
+    """The session that `options` ask for, of one of these kinds; None if they ask for none."""
+    asked = [
+        (Speaks.WORKER, "--stdio", WORKER),
+        (Speaks.SERVE, "--serve", SERVE),
+    ]
+    for kind, sign, known in asked:
+        if kind in kinds and sign in options and not _without(options, known):
+            writes = kind is Speaks.SERVE and "--write" in options
+            return Accepted(kind, ("--write",) if writes else ())
+    return None
+
+
+def _without(words: Sequence[str], known: Mapping[str, int]) -> list[str]:
+    """`words` without the `known` options that they begin with."""
+    left = list(words)
+    while left and left[0] in known and len(left) > known[left[0]]:
+        del left[: 1 + known[left[0]]]
+    return left
+
+
+def _command(words: Sequence[str], line: str) -> Accepted | None:
+    """The command, unless a shell would read more in `line` than one program and its words."""
+    if not words or _name(words[0]) not in COMMANDS or "--serve" in words or "\n" in line:
+        return None
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if any(token and _OPERATORS.issuperset(token) for token in lexer):
+        return None
+    return Accepted(Speaks.COMMAND, (_name(words[0]), *words[1:]))
+
+
+def _shown(line: str) -> str:
+    """`line` for a message: one line, no control characters, not too long."""
+    plain = "".join(each if each.isprintable() and each != "`" else "?" for each in line)
+    return plain if len(plain) <= 200 else f"{plain[:200]}..."
