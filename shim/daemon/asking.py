@@ -1,0 +1,128 @@
+"""Questions that take several operations of the worker protocol: closures, orders, derivations.
+
+Asked of a session on behalf of a peer; failures are told in the words of Nix's errors.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from protocol.nar.events import Data
+from protocol.nar.reader import NarReader
+from protocol.store import aterm
+from protocol.store.derivation import Derivation
+from protocol.store.path import StorePath
+from protocol.store.path_info import PathInfo
+from protocol.worker.messages import (
+    NarFromPath,
+    QueryDerivationOutputMap,
+    QueryPathInfo,
+    QueryReferrers,
+    QueryValidPaths,
+)
+from shim.daemon.upstream import Upstream
+
+
+class Unanswered(Exception):
+    """The store cannot answer; the message is Nix's, without its `error: `."""
+
+
+async def info(upstream: Upstream, path: StorePath) -> PathInfo:
+    """What is known about a valid path.
+
+    Raises:
+        Unanswered: it is not valid.
+    """
+    found = await upstream.ask(QueryPathInfo(path))
+    if found is None:
+        raise Unanswered(f"path '{path}' is not valid")
+    return found
+
+
+async def outputs(upstream: Upstream, path: StorePath) -> Mapping[str, StorePath | None]:
+    """The outputs of a derivation that is valid, by name; None where nobody knows yet."""
+    return await upstream.ask(QueryDerivationOutputMap(path))
+
+
+async def derivation(upstream: Upstream, path: StorePath) -> Derivation:
+    """The derivation at a valid path.
+
+    Raises:
+        Unanswered: it is not valid.
+        RemoteProtocolError: it is no derivation.
+    """
+    await info(upstream, path)
+    reader, contents = NarReader(), []
+    async for piece in upstream.stream(NarFromPath(path)):
+        contents += [event.data for event in reader.feed(piece) if isinstance(event, Data)]
+    return aterm.parse(b"".join(contents), path.name.removesuffix(".drv"), path.store_dir)
+
+
+async def closure(
+    upstream: Upstream, paths: Iterable[StorePath], *, include_outputs: bool = False
+) -> frozenset[StorePath]:
+    """The paths and all that they refer to.
+
+    Args:
+        upstream: whom to ask.
+        paths: where to begin.
+        include_outputs: whether the valid outputs of derivations count as well.
+
+    Raises:
+        Unanswered: one of them is not valid.
+    """
+    known = set(paths)
+    fringe = sorted(known)
+    while fringe:
+        path = fringe.pop()
+        found = set((await info(upstream, path)).references)
+        if include_outputs and path.is_derivation:
+            made = frozenset(filter(None, (await outputs(upstream, path)).values()))
+            found |= await upstream.ask(QueryValidPaths(made))
+        fringe += found - known
+        known |= found
+    return frozenset(known)
+
+
+async def referrers_closure(upstream: Upstream, paths: Iterable[StorePath]) -> frozenset[StorePath]:
+    """The paths and all that refers to them, however indirectly.
+
+    Raises:
+        Unanswered: one of them is not valid.
+    """
+    known = set(paths)
+    fringe = sorted(known)
+    while fringe:
+        path = fringe.pop()
+        await info(upstream, path)
+        found = await upstream.ask(QueryReferrers(path)) - known
+        fringe += found
+        known |= found
+    return frozenset(known)
+
+
+async def in_order(upstream: Upstream, paths: Iterable[StorePath]) -> list[StorePath]:
+    """The paths, each behind those that it refers to, in the order of Nix's `topoSortPaths`.
+
+    Paths that are not valid refer to nothing.
+    """
+    known = {path: await upstream.ask(QueryPathInfo(path)) for path in sorted(set(paths))}
+    return _sorted_by(known, lambda path: about.references if (about := known[path]) else ())
+
+
+def _sorted_by(
+    paths: Iterable[StorePath], below: Callable[[StorePath], Iterable[StorePath]]
+) -> list[StorePath]:
+    """Depth first, without recursion: graphs of packages are deeper than Python's stack."""
+    every = set(paths)
+    done: dict[StorePath, None] = {}
+    entered: set[StorePath] = set()
+    for first in paths:
+        stack = [first]
+        while stack:
+            path = stack[-1]
+            if path in done or path in entered:
+                stack.pop()
+                done.setdefault(path)
+                continue
+            entered.add(path)
+            stack += sorted((every & set(below(path))) - entered, reverse=True)
+    return list(done)

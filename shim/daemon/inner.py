@@ -1,0 +1,61 @@
+"""A worker session of a peer within this process, for what speaks something else on its behalf.
+
+Serve sessions and nix-store commands are translated to worker operations and put to an ordinary
+session of the same peer, so that routes, trust and policy are decided in one place.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from protocol.errors import RemoteProtocolError
+from protocol.worker.client import ClientConnection
+from shim.daemon.client import ClientGone
+from shim.daemon.session import Services, Session, Who
+from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
+
+log = structlog.get_logger()
+
+NAME = "nix-shim"
+"""How the session is called in messages; its client sees no difference to a nix-daemon."""
+
+
+async def with_session(
+    services: Services, who: Who, work: Callable[[Upstream], Awaitable[None]]
+) -> None:
+    """Do `work` with a connection to a session of `who`; the session ends with it.
+
+    Raises:
+        DaemonRefused: the session turned us away in its handshake.
+        DaemonLost: it broke off.
+        Exception: whatever `work` raises.
+    """
+    near, far = socket.socketpair()
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
+        nursery.start_soon(
+            _session, services, trio.SocketStream(trio.socket.from_stdlib_socket(far)), who
+        )
+        async with stream:
+            config = services.config
+            upstream = Upstream(NAME, stream, ClientConnection(config.store_dir), config.deadlines)
+            try:
+                await upstream.greet()
+                await work(upstream)
+            except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
+                failure = error
+    if failure is not None:
+        raise failure
+
+
+async def _session(services: Services, stream: trio.SocketStream, who: Who) -> None:
+    async with stream:
+        try:
+            await Session(services, stream, who, b"").run()
+        except ClientGone as gone:
+            log.debug("inner-session-ended", why=str(gone))
+        except (RemoteProtocolError, DaemonLost, DaemonRefused) as error:
+            log.warning("inner-session-failed", error=str(error))
