@@ -10,7 +10,9 @@ from typing import Final, Literal
 import structlog
 
 EVENTS: Final = {
+    "build-crashed": "A build ended by our own mistake; the traceback follows.",
     "build-ended": "A judged derivation was answered: strategy, outcome, seconds.",
+    "build-failed": "A strategy came to nothing: class and reason; the next one is tried.",
     "build-started": "A derivation is judged; the decision's lines follow.",
     "client-broke-protocol": "A client sent what the protocol does not allow and was dropped.",
     "client-gone": "A client closed its connection, or fell silent for too long.",

@@ -8,6 +8,7 @@ build's log (shown with `-L`, kept for `nix log`), and a sentence that every cli
 
 import itertools
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -30,6 +31,9 @@ SIGN: Final = "nix-shim: "
 
 _FROM_BUILD: Final = frozenset({ResultType.BUILD_LOG_LINE, ResultType.SET_PHASE})
 
+SAID: Final = 60
+"""Last lines of an attempt that its failure is classed by."""
+
 _numbers = itertools.count(os.getpid() << 32)
 
 Send = Callable[[LogMessage], Awaitable[None]]
@@ -41,6 +45,33 @@ class BuildLog:
     def __init__(self, send: Send, activity: int) -> None:
         self._send = send
         self._activity = activity
+        self.said: deque[str] = deque(maxlen=SAID)
+        """The last lines of the attempt's build."""
+        self.phase = ""
+        """The phase that it told of last."""
+
+    def begin(self) -> None:
+        """Another attempt: what the one before said is nothing to it."""
+        self.said.clear()
+        self.phase = ""
+
+    def _note(self, message: LogMessage) -> None:
+        match message:
+            case Result(type=ResultType.BUILD_LOG_LINE, fields=(str(line),)):
+                self.said.append(line)
+            case Result(type=ResultType.SET_PHASE, fields=(str(phase),)):
+                self.phase = phase
+            case _:
+                pass
+
+    def overhear(self, listen: Send) -> Send:
+        """A listener that passes on to `listen` and notes what a failure would be classed by."""
+
+        async def both(message: LogMessage) -> None:
+            self._note(message)
+            await listen(message)
+
+        return both
 
     async def line(self, text: str) -> None:
         """Add a line of our own."""
@@ -52,6 +83,7 @@ class BuildLog:
 
         The activities of the planted build itself are not passed on: they name its synthetic path.
         """
+        self._note(message)
         match message:
             case Result(type=kind, fields=fields) if kind in _FROM_BUILD:
                 await self._send(Result(self._activity, kind, fields))

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import structlog
 import trio
 
-from shim.config import Config, NixStore
+from shim.config import DEFAULT_DOMAIN, Config, Domain, NixStore
 from shim.errors import ExitCode, ShimError
 
 log = structlog.get_logger()
@@ -82,23 +82,27 @@ def _environment(store: NixStore, where: Path, settings: Mapping[str, str]) -> d
     }
 
 
-def serving_launch(config: Config) -> Launch:
-    """The daemon of the store that boards see: emulates, substitutes as its settings say."""
-    where = config.serving.socket or config.state_directory / "serving" / "socket"
+def serving_launch(config: Config, name: str, domain: Domain) -> Launch:
+    """The daemon of the store that a domain's boards see: emulates, substitutes as it is told."""
+    where = domain.serving.socket or _folder(config, name) / "serving" / "socket"
     settings = {"extra-platforms": " ".join(config.systems), "substituters": ""}
     return Launch(
-        "serving nix-daemon",
+        _called("serving nix-daemon", name),
         where,
-        (*DEATH, config.serving.program),
-        _environment(config.serving, where, settings),
+        (*DEATH, domain.serving.program),
+        _environment(domain.serving, where, settings),
     )
 
 
-def plant_launch(config: Config) -> Launch:
-    """The plant store's daemon: no emulators, no keys; substitutes from the stores beside it."""
-    assert config.plant is not None
-    where = config.plant.socket or config.state_directory / "plant" / "socket"
-    roots = dict.fromkeys((config.serving.root, config.evaluation.root))
+def plant_launch(config: Config, name: str, domain: Domain) -> Launch | None:
+    """The daemon of a domain's plant store, if it has one: no emulators, no keys.
+
+    It substitutes from the stores beside it.
+    """
+    if domain.plant is None:
+        return None
+    where = domain.plant.socket or _folder(config, name) / "plant" / "socket"
+    roots = dict.fromkeys((domain.serving.root, config.evaluation.root))
     settings = {
         "substituters": " ".join(local_uri(root, trusted="true") for root in roots),
         "require-sigs": "false",  # what lies in the stores beside it was accepted there
@@ -107,11 +111,21 @@ def plant_launch(config: Config) -> Launch:
         "keep-outputs": "false",
     }
     return Launch(
-        "plant nix-daemon",
+        _called("plant nix-daemon", name),
         where,
-        (*WITHOUT_EMULATORS, config.plant.program),
-        _environment(config.plant, where, settings),
+        (*WITHOUT_EMULATORS, domain.plant.program),
+        _environment(domain.plant, where, settings),
     )
+
+
+def _folder(config: Config, name: str) -> Path:
+    """Where sockets of a domain's daemons lie."""
+    state = config.state_directory
+    return state if name == DEFAULT_DOMAIN else state / "domains" / name
+
+
+def _called(what: str, name: str) -> str:
+    return what if name == DEFAULT_DOMAIN else f"{what} of domain {name}"
 
 
 async def accepts(path: Path) -> bool:

@@ -7,7 +7,6 @@ leaves nothing that anyone can fetch.
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -31,18 +30,20 @@ from protocol.worker.messages import (
     QueryReferrers,
     QueryValidPaths,
 )
-from shim.config import Config
+from shim.config import Config, Domain, Policy
 from shim.daemon.headers import difference
 from shim.daemon.importing import Export, import_all
 from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
-from shim.daemon.upstream import DaemonRefused, Listener, Upstream, options
+from shim.daemon.nixstore import Nix
+from shim.daemon.upstream import DaemonRefused, Listener, Upstream
 from shim.equivalence.grades import Grade
 from shim.gates import judge
 from shim.gates.subject import Subject
 from shim.gates.verdict import Verdict
 from shim.keys import KeyRing, Made
 from shim.plan.decision import Cross
+from shim.plan.failures import Kind, StepFailed
 from shim.plant.outcome import cause, forbidden, made
 from shim.plant.plan import Graft, Plan
 from shim.systems import Systems
@@ -54,22 +55,6 @@ SHOWN: Final = 10
 
 RETRIES: Final = (0.05, 0.2, 1.0)
 """Seconds to wait before each new attempt to delete what a nix-daemon calls alive."""
-
-
-class PlantFailed(Exception):
-    """A plant did not come to an importable result.
-
-    `lasting` tells whether the same plan would fail again, so that it is not tried anew; `verdict`
-    is that of the gates, if it came to them.
-    """
-
-    def __init__(
-        self, reason: str, *, lasting: bool = True, verdict: Verdict | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.lasting = lasting
-        self.verdict = verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +69,18 @@ class Planted:
 
 
 class Planter:
-    """Plants derivations.  Holds no state but the configuration."""
+    """Plants derivations in one domain's plant store.  Holds no state."""
 
-    def __init__(self, config: Config, socket: Path, systems: Systems, keys: KeyRing) -> None:
-        assert config.plant is not None
+    def __init__(
+        self, config: Config, domain: Domain, plant: Nix, systems: Systems, keys: KeyRing
+    ) -> None:
+        assert domain.plant is not None
         self._config = config
-        self._plant = config.plant
-        self._socket = socket
+        self._root = domain.plant.root
+        self._serving_root = domain.serving.root
+        self._plant = plant
         self._systems = systems
         self._keys = keys
-
-    def _open(self) -> AbstractAsyncContextManager[Upstream]:
-        return Upstream.open(
-            "plant nix-daemon", self._socket, self._config.store_dir, self._config.deadlines
-        )
 
     async def plant(
         self,
@@ -105,7 +88,8 @@ class Planter:
         platform: str,
         allowed: frozenset[StorePath],
         counterparts: Mapping[StorePath, StorePath],
-        serving: Upstream,
+        policy: Policy,
+        serving: Nix,
         narrator: Narrator,
         build_log: BuildLog,
     ) -> Planted:
@@ -116,23 +100,22 @@ class Planter:
             platform: Nix system of the native derivation.
             allowed: everything its outputs may refer to besides each other.
             counterparts: build tools' outputs -> the native ones that a repair may put there.
-            serving: connection to the serving store's daemon, for the import.
+            policy: whether a repaired result will do.
+            serving: the serving store's daemon, for the import.
             narrator: hears what is fetched and built beforehand.
             build_log: hears the planted build.
 
         Raises:
-            PlantFailed: with the reason.
+            StepFailed: with the reason.
             DaemonLost, DaemonRefused: a nix-daemon failed us.
         """
         plan = step.plan
         started = time.time()
-        async with self._open() as tools:
-            await tools.ask(options())
+        async with self._plant.connection() as tools:
             await self._realise(tools, plan, narrator, build_log)
             await self._check_headers(plan)
             await self._clear(tools, plan)
-            async with self._open() as plot:
-                await plot.ask(options(use_substitutes=False))
+            async with self._plant.connection(use_substitutes=False) as plot:
                 result = await self._build(plot, plan, build_log)
                 visible = await plot.closure(plan.derivation.input_sources)
                 subject = self._subject(plan, platform, allowed, visible, result)
@@ -140,8 +123,8 @@ class Planter:
                 await _tell(verdict, plan, build_log)
                 made = Made.by_grade(step.entry.grade)
                 if verdict.accepted:
-                    await import_all(serving, await self._as_built(plot, plan, made))
-            if not verdict.accepted and self._may_repair():
+                    await self._import(serving, await self._as_built(plot, plan, made))
+            if not verdict.accepted and _may_repair(policy):
                 async with repaired(subject, counterparts, self._config) as mended:
                     if mended is not None:
                         await _tell(mended.verdict, plan, build_log)
@@ -150,10 +133,10 @@ class Planter:
                         exports = await self._as_mended(tools, plan, mended, made)
                         # Later plants must find what is imported, not what was built.
                         await self._clear(tools, plan)
-                        await import_all(serving, exports)
+                        await self._import(serving, exports)
             if not verdict.accepted:
                 await self._clear(tools, plan)
-                raise PlantFailed(verdict.summary(), verdict=verdict)
+                raise StepFailed(verdict.summary(), verdict=verdict)
         return Planted(
             replace(result, start_time=int(started), stop_time=int(time.time())),
             verdict,
@@ -161,9 +144,9 @@ class Planter:
             time.time() - started,
         )
 
-    def _may_repair(self) -> bool:
-        """Whether policy takes what is known less of than of a plant that every gate passed."""
-        return self._config.policy.least_grade <= Grade.CHECKED
+    async def _import(self, serving: Nix, exports: "list[Export]") -> None:
+        async with serving.connection() as upstream:
+            await import_all(upstream, exports)
 
     async def _realise(
         self, tools: Upstream, plan: Plan, narrator: Narrator, build_log: BuildLog
@@ -202,10 +185,10 @@ class Planter:
         )
         for path, result in results:
             if not result.is_success:
-                raise PlantFailed(
+                raise StepFailed(
                     f"{kind} `{path.render()}` cannot be had in the plant store:"
                     f" {result.error_message or result.status.name}",
-                    lasting=False,
+                    Kind.INPUT,
                 )
 
     async def _write(self, tools: Upstream, graft: Graft) -> None:
@@ -219,18 +202,19 @@ class Planter:
             body=_once(aterm.unparse(derivation)),
         )
         if info.path != graft.path:
-            raise PlantFailed(
+            raise StepFailed(
                 f"the grafted recipe `{graft.path}` came to lie at `{info.path}`: our mistake"
             )
 
     async def _check_headers(self, plan: Plan) -> None:
-        root = self._plant.root
         for native, cross in plan.headers:
             found = await trio.to_thread.run_sync(
-                difference, _physical(root, native), _physical(root, cross)
+                difference, _physical(self._root, native), _physical(self._root, cross)
             )
             if found is not None:
-                raise PlantFailed(f"native and cross toolchain are no admissible pair: {found}")
+                raise StepFailed(
+                    f"native and cross toolchain are no admissible pair: {found}", Kind.TOOLCHAIN
+                )
 
     async def _clear(self, tools: Upstream, plan: Plan) -> None:
         """Delete what an earlier attempt left at the planned paths, and whatever refers to it.
@@ -260,9 +244,8 @@ class Planter:
         if left := await plot.ask(
             QueryValidPaths(frozenset(plan.outputs.values()), substitute=False)
         ):
-            raise PlantFailed(
-                f"`{min(left)}` is in the plant store already and cannot be deleted",
-                lasting=False,
+            raise StepFailed(
+                f"`{min(left)}` is in the plant store already and cannot be deleted", Kind.DAEMON
             )
         result = await plot.ask(
             BuildDerivation(plan.drv_path, plan.derivation, BuildMode.NORMAL),
@@ -270,10 +253,7 @@ class Planter:
             builds=True,
         )
         if result.status is not BuildStatus.BUILT:
-            raise PlantFailed(
-                f"the cross build failed: {cause(plan, result)}",
-                lasting=result.status is not BuildStatus.TRANSIENT_FAILURE,
-            )
+            raise StepFailed(f"the cross build failed: {cause(plan, result)}", result=result)
         return result
 
     def _subject(
@@ -288,13 +268,13 @@ class Planter:
             name=plan.native.name.removesuffix(".drv"),
             system=self._systems[platform],
             outputs=plan.outputs,
-            root=self._plant.root,
+            root=self._root,
             store_dir=self._config.store_dir,
             allowed=allowed | frozenset(plan.outputs.values()),
             forbidden=forbidden(plan, allowed, visible),
             visible=visible,
             built=made(plan, result),
-            closure_roots=(self._config.serving.root,),
+            closure_roots=(self._serving_root,),
         )
 
     async def _as_built(self, plot: Upstream, plan: Plan, made: Made) -> "list[Export]":
@@ -327,6 +307,11 @@ class Planter:
             info, deriver=plan.native, ultimate=False, signatures=frozenset(), registration_time=0
         )
         return self._keys.sign(path, info, made)
+
+
+def _may_repair(policy: Policy) -> bool:
+    """Whether policy takes what is known less of than of a plant that every gate passed."""
+    return policy.least_grade <= Grade.CHECKED
 
 
 async def _tell(verdict: Verdict, plan: Plan, build_log: BuildLog) -> None:

@@ -19,12 +19,13 @@ import trio
 
 from protocol.errors import RemoteProtocolError
 from shim import keys, preamble
-from shim.config import Config
+from shim.config import DEFAULT_DOMAIN, Config, NixStore
 from shim.daemon.builds import Builds
 from shim.daemon.checks import check
 from shim.daemon.client import ClientGone
 from shim.daemon.mending import sweep
-from shim.daemon.nixdaemon import accepts, plant_launch, serving_launch, supervise
+from shim.daemon.nixdaemon import Launch, accepts, plant_launch, serving_launch, supervise
+from shim.daemon.nixstore import Nix
 from shim.daemon.planting import Planter
 from shim.daemon.scans import Scans
 from shim.daemon.session import Services, Session, Who
@@ -85,30 +86,46 @@ async def _run(
     state: State,
     lacks: dict[str, str | None],
 ) -> None:
-    if config.plant is not None:
-        sweep(config.plant.root)
-    assert config.plant is not None
-    serving, plant = serving_launch(config), plant_launch(config)
-    patience = {"deadline": config.deadlines.connect, "shutdown": config.deadlines.shutdown}
+    ring = _keys(config)
+    scans = Scans(config, tables, state)
     async with trio.open_nursery() as daemons:
-        for store, launch in ((config.serving, serving), (config.plant, plant)):
-            if store.start:
-                start = lambda task_status, launch=launch: supervise(  # noqa: E731 - start() passes only task_status by name
-                    launch, task_status=task_status, **patience
-                )
-                await daemons.start(start)
-            elif not await accepts(launch.socket):
-                raise ShimError(
-                    f"nothing listens at `{launch.socket}`, the socket of the {launch.name}",
-                    hint="start that nix-daemon, or let us: start = true",
-                    code=ExitCode.UNAVAILABLE,
-                )
-        planter = Planter(config, plant.socket, systems, _keys(config))
-        scans = Scans(config, tables, state)
         daemons.start_soon(scans.run)
-        builds = Builds(config, tables, planter, state, scans, lacks)
+        name, domain = DEFAULT_DOMAIN, config.all_domains()[DEFAULT_DOMAIN]
+        serving = await _nix(config, domain.serving, serving_launch(config, name, domain), daemons)
+        planter = None
+        if domain.plant is not None and (launch := plant_launch(config, name, domain)) is not None:
+            sweep(domain.plant.root)
+            plant = await _nix(config, domain.plant, launch, daemons)
+            planter = Planter(config, domain, plant, systems, ring)
+        builds = Builds(config, serving, planter, tables, state, scans, lacks, daemons)
         await _listen(Services(config, serving.socket, builds))
         daemons.cancel_scope.cancel()
+
+
+async def _nix(config: Config, store: NixStore, launch: Launch, daemons: trio.Nursery) -> Nix:
+    """The nix-daemon of a store, once it accepts connections.
+
+    Raises:
+        ShimError: it does not come up, or nothing listens where one should run already.
+    """
+    if store.start:
+
+        async def start(task_status: trio.TaskStatus[None]) -> None:
+            await supervise(
+                launch,
+                deadline=config.deadlines.connect,
+                shutdown=config.deadlines.shutdown,
+                task_status=task_status,
+            )
+
+        await daemons.start(start)
+    elif not await accepts(launch.socket):
+        raise ShimError(
+            f"nothing listens at `{launch.socket}`, the socket of the {launch.name}",
+            hint="start that nix-daemon, or let us: start = true",
+            code=ExitCode.UNAVAILABLE,
+        )
+    return Nix(launch.name, launch.socket, config)
 
 
 def _keys(config: Config) -> keys.KeyRing:

@@ -33,8 +33,10 @@ from protocol.worker.messages import (
 )
 from protocol.worker.server import ServerConnection
 from shim.config import Config
-from shim.daemon.builds import Builds, Context, Wanted
+from shim.daemon.builds import Builds
 from shim.daemon.client import Client, ClientGone
+from shim.daemon.flight import Asker, Wanted
+from shim.daemon.flightlog import Audience
 from shim.daemon.narrator import Narrator
 from shim.daemon.relay import relay
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream, options
@@ -196,6 +198,7 @@ class Session:
                     log.info("operation-refused", operation=name)
                     await self._client.fail(refusal(name))
                 case Route.OPTIONS:
+                    assert isinstance(asked.request, SetOptions)
                     await self._take_options(asked.request)
                 case Route.RELAY | Route.UPLOAD | Route.DOWNLOAD | Route.ROOT:
                     await self._relay(asked)
@@ -275,15 +278,15 @@ class Session:
     async def _make_all(
         self, ours: dict[DerivedPath, Wanted], rest: tuple[DerivedPath, ...], graph: Derivations
     ) -> dict[DerivedPath, BuildResult]:
-        serving = await self._serving()
-        context = Context(self._who.name, serving, self._narrator, graph)
+        asker = self._asker(graph)
         results: dict[DerivedPath, BuildResult] = {}
         for path, wanted in ours.items():
-            result = await self._services.builds.make(wanted, context)
+            result = await self._services.builds.make(wanted, asker)
             results[path] = self._with_outputs(result, wanted, graph)
+        self._look_anew()
         if rest:
             results |= dict(
-                await serving.ask(
+                await (await self._serving()).ask(
                     BuildPathsWithResults(rest, BuildMode.NORMAL),
                     listen=self._narrator.renumber(),
                     builds=True,
@@ -292,8 +295,24 @@ class Session:
         return results
 
     async def _make(self, wanted: Wanted) -> BuildResult:
-        context = Context(self._who.name, await self._serving(), self._narrator, self._graph())
-        return await self._services.builds.make(wanted, context)
+        result = await self._services.builds.make(wanted, self._asker(self._graph()))
+        self._look_anew()
+        return result
+
+    def _look_anew(self) -> None:
+        """Use another connection from here on: the old one's nix-daemon remembers what it missed.
+
+        The old one stays open: it protects what the client uploaded from the garbage collector.
+        """
+        self._upstream = None
+
+    def _asker(self, graph: Derivations) -> Asker:
+        return Asker(
+            self._who.name,
+            lambda _: self._config.policy,
+            graph,
+            Audience(self._client.log).hear,
+        )
 
     def _graph(self) -> Derivations:
         return Derivations.open(self._config.serving.root, self._config.store_dir)

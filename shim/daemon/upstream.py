@@ -61,16 +61,16 @@ async def ignore(_: LogMessage) -> None:
     """Listen to nothing."""
 
 
-def options(*, use_substitutes: bool = True) -> SetOptions:
+def options(*, use_substitutes: bool = True, cores: int | None = None) -> SetOptions:
     """Settings of a connection of ours.
 
     Builds use this machine's cores, whatever the board has: the number is never left to the
     builder, since many take 0 literally.  No build leaves this machine again.
     """
-    cores = len(os.sched_getaffinity(0))
+    machine = len(os.sched_getaffinity(0))
     return SetOptions(
-        max_build_jobs=cores,
-        build_cores=cores,
+        max_build_jobs=machine,
+        build_cores=cores or machine,
         use_substitutes=use_substitutes,
         overrides={"builders": ""},
     )

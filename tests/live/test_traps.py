@@ -18,14 +18,15 @@ from protocol.store.path import StorePath
 from protocol.worker.stderr import LogMessage, Result, ResultType
 from shim import config
 from shim.daemon.narrator import Narrator
-from shim.daemon.planting import Planter, PlantFailed
-from shim.daemon.upstream import Upstream, options
+from shim.daemon.nixstore import Nix
+from shim.daemon.planting import Planter
 from shim.equivalence import file
 from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Table
 from shim.keys import KeyRing
 from shim.plan.decision import Cross
+from shim.plan.failures import StepFailed
 from shim.plant import choices, grafts, planting
 from shim.plant.graph import CrossGraph, Fate
 from shim.plant.plan import Plan
@@ -257,33 +258,29 @@ def failure(traps: Traps, plan: Plan) -> str:
         settings = config.load(traps.shim.base / "shim.toml")
         state = settings.state_directory
         planter = Planter(
-            settings, state / "plant" / "socket", SYSTEMS, KeyRing.load(state / "keys")
+            settings,
+            settings.all_domains()[config.DEFAULT_DOMAIN],
+            Nix("plant nix-daemon", state / "plant" / "socket", settings),
+            SYSTEMS,
+            KeyRing.load(state / "keys"),
         )
         entry = traps.table.host_entry(plan.native)
         assert entry is not None
         narrator = Narrator(hear)
-        async with (
-            Upstream.open(
-                "serving nix-daemon",
-                state / "serving" / "socket",
-                settings.store_dir,
-                settings.deadlines,
-            ) as serving,
-            narrator.building(plan.native, "altered") as build_log,
-        ):
-            await serving.ask(options())
+        async with narrator.building(plan.native, "altered") as build_log:
             await planter.plant(
                 Cross(entry, plan, "altered"),
                 "aarch64-linux",
                 traps.allowed,
                 {},
-                serving,
+                settings.policy,
+                Nix("serving nix-daemon", state / "serving" / "socket", settings),
                 narrator,
                 build_log,
             )
 
     try:
         trio.run(carry_out)
-    except PlantFailed as failed:
+    except StepFailed as failed:
         return "\n".join([*said, failed.reason])
     raise AssertionError("\n".join(["the altered plan was carried out:", *said]))

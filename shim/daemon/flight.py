@@ -1,0 +1,124 @@
+"""One derivation that is being made, and those who wait for it.
+
+A flight belongs to the daemon, not to the session that asked first: whoever wants the same paths
+boards it and hears its log from the start.  When the last one leaves in an orderly way it is
+cancelled; when the last one vanished it goes on for a grace time, so that it can be boarded again.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from protocol.store.build_result import BuildResult
+from protocol.store.derivation import BasicDerivation, Recipe
+from protocol.store.path import StorePath
+from shim.config import Policy
+from shim.daemon.flightlog import FlightLog
+from shim.daemon.narrator import Narrator
+from shim.equivalence.source import Derivations
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One foreign derivation that a client asks for."""
+
+    path: StorePath
+    derivation: Recipe
+    outputs: Mapping[str, StorePath]
+    """The outputs wanted, by name."""
+
+    @property
+    def name(self) -> str:
+        """The derivation's name."""
+        return self.path.name.removesuffix(".drv")
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it came without its graph (`BuildDerivation`)."""
+        return isinstance(self.derivation, BasicDerivation)
+
+    @property
+    def key(self) -> StorePath:
+        """The same for all recipes of the same outputs, and different for those of others."""
+        return min(self.derivation.output_paths().values())
+
+
+@dataclass(slots=True, eq=False)
+class Asker:
+    """Whoever asks for builds: one request of a client, or a flight that needs an input."""
+
+    peer: str
+    policy: Callable[[Wanted], Policy]
+    """What its peer allows for a derivation."""
+    graph: Derivations
+    """The derivations of the serving store, for requests that come with their graph."""
+    hear: Callable[[FlightLog], Awaitable[None]]
+    """Listens to the log of a build that is made for it (`Audience.hear`)."""
+    vanished: bool = False
+    """Set before its waiting is cancelled: it was lost, and may come back for the same."""
+    failed: dict[StorePath, BuildResult] = field(default_factory=dict)
+    """What failed within this request, by `Wanted.key`, so that no input is tried twice."""
+
+
+class Flight:
+    """See the module.  Its work is done by `shim.daemon.making`."""
+
+    def __init__(self, wanted: Wanted, asker: Asker, policy: Policy) -> None:
+        self.wanted = wanted
+        self.peer = asker.peer
+        """The peer that asked first: its place in the queue is used."""
+        self.policy = policy
+        self.asker = asker
+        """Who asked first: its graph is used."""
+        self.log = FlightLog()
+        self.narrator = Narrator(self.log.add)
+        self.scope = trio.CancelScope()
+        self.done = trio.Event()
+        self.result: BuildResult | None = None
+        """Once `done`; None if it was cancelled."""
+        self._askers: set[Asker] = set()
+        self._owed_until = -math.inf
+
+    def serves(self, wanted: Wanted, policy: Policy) -> bool:
+        """Whether what it makes is what somebody else wants, in a way that they allow."""
+        return (
+            policy == self.policy
+            and set(wanted.outputs.values()) <= set(self.wanted.outputs.values())
+            and not self.scope.cancel_called
+        )
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """Who waits for it now."""
+        return frozenset(each.peer for each in self._askers)
+
+    @contextmanager
+    def boarded(self, asker: Asker, grace: float) -> Iterator[None]:
+        """Keep it going for `asker`.
+
+        Args:
+            asker: who waits.
+            grace: seconds for which it goes on when `asker` vanishes.
+        """
+        self._askers.add(asker)
+        self.scope.deadline = math.inf
+        try:
+            yield
+        finally:
+            self._askers.discard(asker)
+            now = trio.current_time()
+            if asker.vanished:
+                self._owed_until = max(self._owed_until, now + grace)
+            if not self._askers:
+                self.scope.deadline = max(now, self._owed_until)
+
+    def input_asker(self) -> Asker:
+        """Asks for its inputs: under the same policy of the same peer, heard in its own log."""
+
+        async def hear(log: FlightLog) -> None:
+            self.log.include(log)
+
+        return Asker(self.peer, self.asker.policy, self.asker.graph, hear, failed=self.asker.failed)
