@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from protocol.store.derivation import BasicDerivation, Derivation
 from protocol.store.path import StorePath
+from shim.plant.exchange import Exchange
 
 
 class Kind(StrEnum):
@@ -92,10 +93,10 @@ class Graft:
 class Plan:
     """Everything needed to make a native derivation's outputs from its cross counterpart.
 
-    To be carried out in this order: make `native_inputs` and `sources` valid, copy the `.drv`
-    closures of `prerequisites` and of the grafts' input derivations, write the grafts' `.drv`
-    files in order, realise `to_realise()`, build `derivation` at `drv_path`, judge, import exactly
-    `outputs`.
+    To be carried out in this order: write `texts`, make `native_inputs` and `sources` valid, plan
+    again if `libraries` bring along tools that the plan does not know, copy the `.drv` closures of
+    `prerequisites` and of the grafts' input derivations, write the grafts' `.drv` files in order,
+    realise `to_realise()`, build `derivation` at `drv_path`, judge, import exactly `outputs`.
     """
 
     native: StorePath
@@ -131,6 +132,14 @@ class Plan:
     """
     replacements: tuple[Replacement, ...]
     """Every occurrence that the planted recipe differs in from the cross one."""
+    libraries: frozenset[StorePath] = frozenset()
+    """Native outputs in slots of dependencies: their `nix-support` may name native tools."""
+    exchange: Exchange = field(default_factory=Exchange)
+    """Tools that change places while it is built."""
+    texts: Mapping[StorePath, str] = field(default_factory=dict)
+    """Those of `sources` that are to be written, by the path that follows from their contents; they
+    refer to nothing.
+    """
     notes: tuple[str, ...] = field(default=())
 
     def to_realise(self) -> dict[StorePath, frozenset[str]]:

@@ -5,6 +5,9 @@ cross graph, and every graft, is kept for the next plan; nothing depends on the 
 plans are asked.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from protocol.errors import ProtocolError
 from protocol.store.derivation import FixedOutput, InputAddressed
 from protocol.store.path import StorePath
@@ -50,14 +53,18 @@ class Planner:
             for cross in self._outputs(toolchain.cross)
         }
 
-    def plan(self, native: StorePath) -> Plan | Decline:
+    def plan(
+        self, native: StorePath, brought: Mapping[StorePath, str] = MappingProxyType({})
+    ) -> Plan | Decline:
         """What to build in order to make the outputs of `native` by a cross compiler.
 
         Args:
             native: a native `.drv`.
+            brought: native tools that the plan's `libraries` turned out to name when they were
+                realised -> the slot of dependencies that each takes.
         """
         try:
-            return self._plan(native)
+            return self._plan(native, brought)
         except Refused as refused:
             return Decline((refused.refusal,))
         except Several as several:
@@ -65,7 +72,7 @@ class Planner:
         except ProtocolError as error:
             return Decline((Refusal(Kind.UNKNOWN, f"unusable derivation: {error}"),))
 
-    def _plan(self, native: StorePath) -> Plan:
+    def _plan(self, native: StorePath, brought: Mapping[StorePath, str]) -> Plan:
         wanted = self.graph.recipe(native)
         _check_outputs(wanted)
         entry = self._entry(wanted)
@@ -80,6 +87,7 @@ class Planner:
             entry=entry,
             neighbourhood=Neighbourhood(self._derivations, native),
             admission=admit(self.graph, wanted, cross, self._toolchains.get(stdenvs)),
+            brought=brought,
         ).plan()
 
     def _outputs(self, path: StorePath) -> list[str]:

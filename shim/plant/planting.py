@@ -1,6 +1,6 @@
 """One plant: from a native derivation and its counterpart to a complete plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -14,17 +14,16 @@ from shim.equivalence.recipe import Recipe
 from shim.equivalence.table import Entry
 from shim.plant.choices import Choice, apply, missing, replacements
 from shim.plant.counterparts import Chooser, Neighbourhood
+from shim.plant.exchange import SLOT, Exchange
 from shim.plant.grafts import Grafted, Grafter
-from shim.plant.graph import CrossGraph, Fate, Refused
+from shim.plant.graph import CrossGraph, Fate, Refused, Use
 from shim.plant.plan import Graft, Kind, Plan, Refusal
-from shim.plant.propagation import propagated_tools
-from shim.plant.slots import Rewritten, Slot, slot_of, texts
+from shim.plant.propagation import form_of, is_replaced, propagated_tools, use_in
+from shim.plant.slots import BROUGHT, Rewritten, Slot, slot_of, texts, words
 from shim.plant.toolchain import Admission
 
 _SYNTHETIC: Final = "nix-shim-plant"
 """Type of the fingerprints of made-up paths: Nix has no such type, so none equals a real path."""
-
-_TOOLS: Final = "nativeBuildInputs"
 
 
 class Several(Exception):
@@ -46,6 +45,8 @@ class Planting:
     entry: Entry
     neighbourhood: Neighbourhood
     admission: Admission
+    brought: Mapping[StorePath, str]
+    """Native tools that realised native libraries name -> the slot they take."""
 
     def plan(self) -> Plan:
         """Decide every use, rewrite the recipe, and list what must be there to build it.
@@ -72,7 +73,12 @@ class Planting:
                 name: InputAddressed(self.own[path]) for name, path in self.cross.outputs.items()
             },
             input_sources=frozenset(
-                (*self.cross.derivation.input_sources, *(choice.path for choice in self.used))
+                (
+                    *self.cross.derivation.input_sources,
+                    *(choice.path for choice in self.used),
+                    *self.exchange.natives,
+                    *self.texts,
+                )
             ),
             platform=self.cross.derivation.platform,
             builder=rewritten.builder,
@@ -81,6 +87,7 @@ class Planting:
         )
         self.check_leaks(derivation)
         natives = {choice.path for choice in self.everything if choice.use.fate is Fate.REPLACE}
+        natives |= self.exchange.natives
         return Plan(
             native=self.native.path,
             cross=self.cross.path,
@@ -96,7 +103,7 @@ class Planting:
             prerequisites=self.prerequisites(),
             native_inputs=frozenset(natives),
             outside=frozenset(natives - self.neighbourhood.outputs.keys()),
-            sources=frozenset(self.cross.derivation.input_sources).union(
+            sources=frozenset((*self.cross.derivation.input_sources, *self.texts)).union(
                 *(
                     self.graph.recipe(each.replaces).derivation.input_sources
                     for each in self.grafted
@@ -106,6 +113,9 @@ class Planting:
             opaque=dict(self.opaque()),
             headers=self.admission.headers,
             replacements=replacements(self.used),
+            libraries=frozenset(choice.path for choice in self.choices if is_replaced(choice.use)),
+            exchange=self.exchange,
+            texts=self.texts,
             notes=tuple(self.notes()),
         )
 
@@ -129,13 +139,63 @@ class Planting:
 
     @cached_property
     def tools(self) -> tuple[Choice, ...]:
-        """Build tools that native inputs would bring along in native form."""
-        own = {choice.use.path for choice in self.choices if choice.use.variable == _TOOLS}
-        found: dict[StorePath, Choice] = {}
-        for use in propagated_tools(self.graph, self.graph.shape(self.cross.path).uses):
-            if use.path not in own and use.path not in found:
-                found[use.path] = self.grafter.choice(self.cross.path, use, self.chooser)
+        """Build tools that native inputs would bring along in native form, and this machine's form.
+
+        Each takes the slot that it would take there.
+        """
+        own = {(choice.use.variable, choice.use.path) for choice in self.choices}
+        found: dict[tuple[str, StorePath], Choice] = {}
+        uses = propagated_tools(self.graph, self.graph.shape(self.cross.path).uses)
+        for use in (*uses, *self.brought_uses.values()):
+            key = use.variable, use.path
+            if key not in own and key not in found:
+                found[key] = self.grafter.choice(self.cross.path, use, self.chooser)
         return tuple(found.values())
+
+    @cached_property
+    def brought_uses(self) -> dict[StorePath, Use]:
+        """Native tools that native libraries bring along -> this machine's form of each."""
+        wanted = frozenset(choice.use.path for choice in self.choices)
+        found: dict[StorePath, Use] = {}
+        for native, slot in self.brought.items():
+            form = form_of(self.graph, native, wanted)
+            if form is not None and form[2] != native:
+                found[native] = use_in(self.graph, slot, *form)
+        return found
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """The tools that are named in one form and run in another."""
+        recorded: dict[StorePath, StorePath] = {}
+        for choice in self.choices:
+            if choice.use.variable in BROUGHT:
+                native = self.native_form(choice)
+                if native is not None:
+                    recorded[choice.path] = native
+        return Exchange(tuple(self.brought_uses), recorded)
+
+    def native_form(self, choice: Choice) -> StorePath | None:
+        """What the native recipe propagates where the cross one propagates a tool."""
+        variable = choice.use.variable
+        named = words(self.native.variable(variable))
+        return next(
+            (
+                pair.native
+                for pair in self.entry.inputs
+                if pair.slot == variable
+                and pair.cross == choice.use.path
+                and pair.native != choice.path
+                and pair.native in named
+            ),
+            None,
+        )
+
+    @cached_property
+    def texts(self) -> dict[StorePath, str]:
+        """Plain files that the planted recipe needs."""
+        if not self.exchange:
+            return {}
+        return {self.exchange.path(self.graph.derivations.store_dir): self.exchange.script()}
 
     @property
     def used(self) -> tuple[Choice, ...]:
@@ -182,6 +242,7 @@ class Planting:
         """
         parts: list[str] = [self.native.path, self.cross.path]
         parts += [f"{choice.use.path} {choice.path}" for choice in self.used]
+        parts += self.texts
         digest = Hash.of("\n".join(parts).encode())
         store_dir = self.graph.derivations.store_dir
         return make_store_path(f"{_SYNTHETIC}:{purpose}", digest, name, store_dir)
@@ -247,14 +308,18 @@ class Planting:
     # Texts
 
     def with_tools(self, rewritten: Rewritten) -> Rewritten:
-        """Put the propagated build tools in front of the recipe's own."""
-        new = [str(choice.path) for choice in self.tools]
-        if not new:
-            return rewritten
-        old = rewritten.variable(_TOOLS)
-        if isinstance(old, list):
-            return rewritten.setting({_TOOLS: [*new, *old]})
-        return rewritten.setting({_TOOLS: " ".join([*new, *(old or "").split()])})
+        """Put what native inputs bring along in front of what the recipe has in the same slot."""
+        new: dict[str, list[str]] = {SLOT: [*self.texts]} if self.texts else {}
+        for choice in self.tools:
+            new.setdefault(choice.use.variable, []).append(choice.path)
+        changes: dict[str, list[str] | str] = {}
+        for slot, paths in new.items():
+            old = rewritten.variable(slot)
+            if rewritten.attributes is None:
+                changes[slot] = " ".join([*paths, *words(old)])
+            else:
+                changes[slot] = [*paths, *words(old)]
+        return rewritten.setting(changes)
 
     def check_leaks(self, derivation: BasicDerivation) -> None:
         """No part of a forbidden path may be left, such as a hash part standing alone."""
@@ -274,9 +339,11 @@ class Planting:
         """What a person should know about this plan."""
         for choice in self.tools:
             yield (
-                f"{choice.path.name} is put into {_TOOLS}:"
+                f"{choice.path.name} is put into {choice.use.variable}:"
                 f" a native input propagates its native form"
             )
+        for native in self.brought.keys() - self.brought_uses.keys():
+            yield f"{native.name} is brought along by a native input; no other form of it is known"
         for each in self.grafted:
             if self.graph.is_compiled(each.replaces):
                 yield (

@@ -79,6 +79,14 @@ _BY_VARIABLE: Final[Mapping[str, Slot]] = {
 }
 
 
+BROUGHT: Final[Mapping[str, str]] = {
+    "propagatedNativeBuildInputs": "nativeBuildInputs",
+    "depsBuildBuildPropagated": "depsBuildBuild",
+    "depsBuildTargetPropagated": "depsBuildTarget",
+}
+"""Variable that propagates build tools -> the slot that they take at a library's user."""
+
+
 def slot_of(variable: str) -> Slot:
     """The slot of a variable or structured attribute."""
     return _BY_VARIABLE.get(variable, Slot.TEXT)

@@ -9,6 +9,7 @@ from protocol.store import aterm
 from protocol.store.content_address import Method
 from protocol.store.derivation import Floating, InputOutputs
 from protocol.store.hash import HashAlgorithm
+from protocol.store.path import StorePath
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Table
 from shim.plant.plan import Decline, Graft, Kind, Plan
@@ -284,6 +285,74 @@ def test_tools_that_a_native_library_propagates_are_put_in_front_for_this_machin
     assert generator.drv in plan.prerequisites
     # Only the output that holds what is propagated brings it.
     assert made.planted("careless").derivation.env["nativeBuildInputs"] == bison
+
+
+def test_each_tool_that_is_brought_along_takes_its_own_slot(made: Sets) -> None:
+    for tool in ("compiler-here", "compiler-there", "generator"):
+        made.tool(tool)
+    made.both(
+        "library",
+        outputs="out dev",
+        depsBuildBuildPropagated="@tools.compiler-here@",
+        depsBuildTargetPropagated="@tools.compiler-there@",
+        propagatedNativeBuildInputs="@tools.generator@",
+    )
+    made.both("app", buildInputs="@library.dev@")
+    env = made.planted("app").derivation.env
+    tools = made.tools.attributes
+    assert env["depsBuildBuild"] == tools["compiler-here"]
+    assert env["depsBuildTarget"] == tools["compiler-there"]
+    assert env["nativeBuildInputs"] == tools["generator"]
+
+
+def test_what_a_package_propagates_runs_here_and_is_recorded_natively(made: Sets) -> None:
+    made.tool("generator")
+    made.both("library", outputs="out dev", propagatedNativeBuildInputs="@tools.generator@")
+    plan = made.planted("library")
+    here, there = (StorePath(side.attributes["generator"]) for side in (made.tools, made.native))
+    assert plan.derivation.env["propagatedNativeBuildInputs"] == here
+    assert plan.exchange.recorded == {here: there}
+    assert there in plan.native_inputs & plan.derivation.input_sources
+    assert there not in plan.outside
+    ((script, text),) = plan.texts.items()
+    assert plan.derivation.env["depsBuildBuild"] == script
+    assert script in plan.sources & plan.derivation.input_sources
+    assert f'"{here} {there}"' in text
+
+
+def test_a_tool_that_files_of_a_native_library_name_is_supplied(made: Sets) -> None:
+    made.tool("generator")
+    made.both("library", outputs="out dev", postInstall="echo @tools.generator@ > $dev/x")
+    made.both("app", buildInputs="@library.dev@", depsBuildBuild="@tools.bash@")
+    table = made.table("app")
+    planner = Planner(table, made.world.derivations())
+    app = made.native.attributes["app"].drv
+    here, there = (StorePath(side.attributes["generator"]) for side in (made.tools, made.native))
+    before = planner.plan(app)
+    assert isinstance(before, Plan)
+    assert before.libraries == {made.native.attributes["library"]["dev"]}
+    assert "nativeBuildInputs" not in before.derivation.env
+    plan = planner.plan(app, {there: "nativeBuildInputs"})
+    assert isinstance(plan, Plan)
+    assert plan.derivation.env["nativeBuildInputs"] == here
+    assert made.tools.attributes["generator"].drv in plan.prerequisites
+    assert plan.exchange.aside == (there,)
+    # The native one stays out of its way: it is an input, but not of any slot.
+    assert there in plan.native_inputs
+    (script,) = plan.texts
+    assert plan.derivation.env["depsBuildBuild"] == f"{script} {made.tools.attributes['bash']}"
+    assert plan.drv_path != before.drv_path
+    assert planner.plan(app) == before
+
+
+def test_a_tool_without_another_form_is_noted(made: Sets) -> None:
+    made.both("app", buildInputs="@zlib.dev@")
+    lonely = made.native.make("lonely", src=made.world.fixed("lonely.tar.gz"))
+    planner = Planner(made.table("app"), made.world.derivations())
+    plan = planner.plan(made.native.attributes["app"].drv, {StorePath(lonely): "nativeBuildInputs"})
+    assert isinstance(plan, Plan)
+    assert not plan.exchange
+    assert [note for note in plan.notes if "lonely-1" in note and "no other form" in note]
 
 
 # Choice among several native forms
