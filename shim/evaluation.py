@@ -2,9 +2,10 @@
 
 Attributes are evaluated in batches, a `nix-instantiate` each.  A batch comes back as one small
 derivation that lists what was found and refers to all of it, so that its link alone keeps every
-evaluated `.drv` from the garbage collector, from the moment it exists.  A batch that Nix gives up
-(missing file, infinite recursion, out of memory) is split until the guilty attribute stands alone.
-Where attributes come from is `shim.sources`' business.
+evaluated `.drv` from the garbage collector, from the moment it exists.  What Nix gives up
+(missing file, infinite recursion, out of memory) ends the process; a trace tells how far it came,
+so that the guilty attribute is known and the others are evaluated without it.  Where attributes
+come from is `shim.sources`' business.
 """
 
 import json
@@ -12,11 +13,12 @@ import os
 import re
 import resource
 import subprocess
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +40,15 @@ BATCH: Final = 50
 WORKER_MEMORY: Final = 2 << 30
 """Bytes a process should have to itself: a NixOS system takes one to two GiB."""
 
+SPELLED_OUT: Final = 10
+"""Attributes of a batch that throw and are evaluated once more by themselves, for Nix's words."""
+
+_REACHED: Final = re.compile(r"^trace: nix-shim-scan (\d+) (\w+)$", re.MULTILINE)
+"""What Nix prints when it begins with one side of an attribute of `MANIFEST`."""
+
+_EXHAUSTED: Final = re.compile(r"memory|bad_alloc", re.IGNORECASE)
+"""In Nix's words or those of its garbage collector: others may have used up what was missing."""
+
 LIBRARY: Final = """\
   at = builtins.foldl' (set: name: set.${name} or (throw "there is no attribute `${name}`"));
   drv = value: if value.type or null == "derivation" then value.drvPath else null;
@@ -52,11 +63,14 @@ let
   pairs = [ {pairs} ];
 in derivation {{
   name = "nix-shim-scan"; system = "builtin"; builder = "never-built";
-  found = builtins.toJSON {{
-    revision = {revision};
+  found = builtins.seq native (builtins.seq cross (builtins.toJSON {{
+    revision = tried ({revision});
     nix = builtins.nixVersion;
-    pairs = map (pair: map (side: {each}) [ pair.native pair.cross ]) pairs;
-  }};
+    pairs = builtins.genList (number: map (name:
+      let side = (builtins.elemAt pairs number).${{name}};
+      in builtins.trace "nix-shim-scan ${{toString number}} ${{name}}" ({each})
+    ) [ "native" "cross" ]) (builtins.length pairs);
+  }}));
 }}
 """
 
@@ -72,6 +86,8 @@ class Evaluated:
     """Why there is no pair."""
     is_derivation: bool = True
     """False where the attribute is something else on both sides, such as a function."""
+    has_thrown: bool = False
+    """Whether evaluation failed in a way that Nix can catch, without telling why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,17 @@ class Batch:
     results: tuple[Evaluated, ...]
     revision: str
     nix_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How a process ended that did not evaluate all it was given."""
+
+    reached: int
+    """Which of its attributes it was at."""
+    said: str
+    exhausted: bool
+    """Whether it may have failed for what it had evaluated before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +161,7 @@ class Evaluator:
         parts = [twins[at : at + size] for at in range(0, len(twins), size)]
         with ThreadPoolExecutor(self._effort.workers) as pool:
             running = [
-                pool.submit(self._batch, part, f"{self._stamp}-{number}")
+                pool.submit(self._part, part, f"{self._stamp}-{number}")
                 for number, part in enumerate(parts)
             ]
             try:
@@ -149,37 +176,63 @@ class Evaluator:
             if link.is_symlink() and not link.name.startswith(self._stamp):
                 link.unlink()
 
-    def _batch(self, twins: Sequence[Twin], name: str) -> list[Batch]:
-        link = self._roots / name
-        # A lone attribute's error is not caught, so that Nix tells it in its own words.
-        alone = len(twins) == 1
+    def _part(self, twins: Sequence[Twin], name: str) -> list[Batch]:
+        """Evaluate `twins`, in as many batches as it takes to leave out those that Nix gives up."""
+        done: list[Batch] = []
+        waiting = deque([twins])
+        for number in count():
+            if not waiting:
+                break
+            batch = waiting.popleft()
+            link = self._roots / f"{name}-{number}"
+            failure = self._nix(batch, link)
+            if failure is None:
+                read = self._read(batch, link)
+                thrown = [
+                    twin for twin, one in zip(batch, read.results, strict=True) if one.has_thrown
+                ][:SPELLED_OUT]
+                waiting += [[twin] for twin in thrown]
+                again = {twin.name for twin in thrown}
+                results = tuple(one for one in read.results if one.name not in again)
+                done.append(replace(read, results=results))
+                continue
+            at = failure.reached
+            if at > 0 and failure.exhausted:
+                waiting += [batch[:at], batch[at:]]
+            else:
+                done.append(Batch((Evaluated(batch[at].name, None, failure.said),), "", ""))
+                waiting += [part for part in (batch[:at], batch[at + 1 :]) if part]
+        return done
+
+    def _nix(self, twins: Sequence[Twin], link: Path) -> "_Failure | None":
+        """Evaluate `twins` in one process, and link the result; None if it succeeded.
+
+        Raises:
+            ShimError: there is no Nix, or not even the sets themselves can be evaluated.
+        """
         text = MANIFEST.format(
             library=LIBRARY + self._source.library,
             native=self._source.native,
             cross=self._source.cross,
             revision=self._source.revision,
             pairs=" ".join(_attributes(twin) for twin in twins),
-            each="drv side" if alone else "tried (drv side)",
+            # A lone attribute's error is not caught, so that Nix tells it in its own words.
+            each="drv side" if len(twins) == 1 else "tried (drv side)",
         )
-        said = self._nix(["-E", text, "--add-root", str(link)])
-        if said is None:
-            return [self._read(twins, link)]
-        if alone:
-            return [Batch((Evaluated(twins[0].name, None, said),), "", "")]
-        half = len(twins) // 2
-        return [
-            *self._batch(twins[:half], f"{name}a"),
-            *self._batch(twins[half:], f"{name}b"),
-        ]
-
-    def _nix(self, arguments: list[str]) -> str | None:
-        """Run `nix-instantiate`; None if it succeeded, else the end of what it said."""
-        with start(["nix-instantiate", *arguments, *self._source.options]) as process:
+        options = ["-E", text, "--add-root", str(link), *self._source.options]
+        with start(["nix-instantiate", *options]) as process:
             share = self._effort.memory // self._effort.workers
             with suppress(ProcessLookupError):  # it may have ended already
                 resource.prlimit(process.pid, resource.RLIMIT_DATA, (share, share))
             _, told = process.communicate()
-        return None if process.returncode == 0 else last_words(told, process.returncode)
+        if process.returncode == 0:
+            return None
+        said = last_words(_REACHED.sub("", told), process.returncode)
+        *_, (reached, side) = _REACHED.findall(told) or [("", "")]
+        if not reached:
+            raise ShimError(f"cannot evaluate {self._source.label}: {said}", code=ExitCode.DATA)
+        exhausted = process.returncode < 0 or _EXHAUSTED.search(told) is not None
+        return _Failure(int(reached), f"{side}: {said}", exhausted=exhausted)
 
     def _read(self, twins: Sequence[Twin], link: Path) -> Batch:
         manifest = StorePath.parse(str(link.readlink()), self._store.store_dir)
@@ -187,14 +240,15 @@ class Evaluator:
         results = tuple(
             self._result(twin, *sides) for twin, sides in zip(twins, found["pairs"], strict=True)
         )
-        return Batch(results, found["revision"], found["nix"])
+        return Batch(results, found["revision"] or "", found["nix"])
 
     def _result(self, twin: Twin, native: Any, cross: Any) -> Evaluated:
         if native is None and cross is None:
             return Evaluated(twin.name, None, "not a derivation", is_derivation=False)
         for side, value in (("native", native), ("cross", cross)):
             if value is False:
-                return Evaluated(twin.name, None, f"its {side} evaluation throws an error")
+                reason = f"its {side} evaluation throws an error"
+                return Evaluated(twin.name, None, reason, has_thrown=True)
             if value is None:
                 return Evaluated(twin.name, None, f"its {side} side is no derivation")
         try:
