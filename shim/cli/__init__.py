@@ -1,6 +1,7 @@
 """The command line: a table of commands, each imported only when it is asked for."""
 
 import importlib
+import os
 from typing import Any, Final
 
 import click
@@ -10,6 +11,7 @@ from shim.errors import ShimError
 
 COMMANDS: Final = {
     "decode": "Print protocol bytes, or a recording, in readable form.",
+    "doctor": "Check this machine, or a board, and say how to mend what is wrong.",
     "encode": "Turn the JSON of `decode` back into bytes.",
     "gates": "Judge built outputs as a planted result would be.",
     "keys": "Generate and print the signing keys of each grade.",
@@ -44,6 +46,8 @@ class _Commands(click.Group):
             )
 
     def invoke(self, ctx: click.Context) -> Any:
+        if os.environ.get("NO_COLOR"):  # no-color.org; click and rich take care of pipes
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except ShimError as error:
