@@ -21,6 +21,7 @@ from shim.errors import ShimError
 from shim.plan.decision import Cross
 from shim.plan.failures import Kind, StepFailed
 from shim.plan.graph import direct_inputs, outputs_below
+from shim.plant.plan import Decline
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class Crossing:
             DaemonLost, DaemonRefused, ShimError: the serving nix-daemon failed us.
         """
         await self._bring(step, flight)
+        step = await self._supplied(step)
         allowed = await self._allowed(step, flight)
         async with self._place(flight, build_log):
             try:
@@ -106,6 +108,19 @@ class Crossing:
             drv, name = makers[path]
             wanted[drv] = wanted.get(drv, frozenset()) | {name}
         await self._make_inputs(flight, wanted)
+
+    async def _supplied(self, step: Cross) -> Cross:
+        """The step with the tools that its native libraries turn out to bring along.
+
+        What they name is in their files, so it is known only now that they are valid.
+        """
+        brought = await self._planter.brought_along(step.plan)
+        if not brought:
+            return step
+        plan = await trio.to_thread.run_sync(self._tables.plan, step.entry, brought)
+        if isinstance(plan, Decline):
+            raise StepFailed("; ".join(plan.reasons))
+        return replace(step, plan=plan)
 
     async def _allowed(self, step: Cross, flight: Flight) -> frozenset[StorePath]:
         """The closure of the native derivation's inputs: all that its outputs may refer to."""

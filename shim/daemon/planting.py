@@ -36,6 +36,7 @@ from shim.daemon.importing import Export, import_all
 from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.nixstore import Nix
+from shim.daemon.propagated import brought_along
 from shim.daemon.upstream import DaemonRefused, Listener, Upstream
 from shim.equivalence.grades import Grade
 from shim.gates import judge
@@ -45,7 +46,7 @@ from shim.keys import KeyRing, Made
 from shim.plan.decision import Cross
 from shim.plan.failures import Kind, StepFailed
 from shim.plant.outcome import cause, forbidden, made
-from shim.plant.plan import Graft, Plan
+from shim.plant.plan import Plan
 from shim.systems import Systems
 
 log = structlog.get_logger()
@@ -81,6 +82,16 @@ class Planter:
         self._plant = plant
         self._systems = systems
         self._keys = keys
+
+    async def brought_along(self, plan: Plan) -> dict[StorePath, str]:
+        """Native tools that the plan's native libraries name, by their files in the serving store.
+
+        Returns:
+            What `Planner.plan` takes as `brought`.
+        """
+        return await trio.to_thread.run_sync(
+            brought_along, self._serving_root, plan.libraries, self._config.store_dir
+        )
 
     async def plant(
         self,
@@ -156,8 +167,9 @@ class Planter:
         needed = {drv for graft in plan.grafts for drv in graft.derivation.input_derivations} | set(
             plan.prerequisites
         )
+        sources = plan.sources - plan.texts.keys()
         wanted: list[DerivedPath] = [
-            Opaque(path) for path in sorted(plan.native_inputs | plan.sources | (needed - written))
+            Opaque(path) for path in sorted(plan.native_inputs | sources | (needed - written))
         ]
         wanted += [Built(drv, outs) for drv, outs in sorted(plan.prerequisites.items())]
         await build_log.line(
@@ -166,8 +178,12 @@ class Planter:
         )
         listen = narrator.renumber()
         await self._require(tools, wanted, "input", listen)
+        for path, text in plan.texts.items():
+            await self._write(tools, path, text.encode(), frozenset())
         for graft in plan.grafts:
-            await self._write(tools, graft)
+            derivation = graft.derivation
+            references = derivation.input_sources | set(derivation.input_derivations)
+            await self._write(tools, graft.path, aterm.unparse(derivation), references)
         await self._require(
             tools,
             [Built(graft.path, graft.outputs) for graft in plan.grafts if graft.outputs],
@@ -191,20 +207,13 @@ class Planter:
                     Kind.INPUT,
                 )
 
-    async def _write(self, tools: Upstream, graft: Graft) -> None:
-        """Add a grafted recipe to the plant store, and see that it came to lie where planned."""
-        derivation = graft.derivation
-        info = await tools.ask(
-            AddToStore.text(
-                graft.path.name,
-                references=derivation.input_sources | set(derivation.input_derivations),
-            ),
-            body=_once(aterm.unparse(derivation)),
-        )
-        if info.path != graft.path:
-            raise StepFailed(
-                f"the grafted recipe `{graft.path}` came to lie at `{info.path}`: our mistake"
-            )
+    async def _write(
+        self, tools: Upstream, path: StorePath, text: bytes, references: frozenset[StorePath]
+    ) -> None:
+        """Add a plain file to the plant store, and see that it came to lie where planned."""
+        info = await tools.ask(AddToStore.text(path.name, references=references), body=_once(text))
+        if info.path != path:
+            raise StepFailed(f"the text `{path}` came to lie at `{info.path}`: our mistake")
 
     async def _check_headers(self, plan: Plan) -> None:
         for native, cross in plan.headers:

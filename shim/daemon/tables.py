@@ -2,13 +2,14 @@
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import structlog
 
-from protocol.store.derivation import Recipe
+from protocol.store.derivation import Derivation, Recipe
 from protocol.store.modulo import HashModulo
 from protocol.store.path import StorePath
 from protocol.store.realisation import DrvOutput, Realisation
@@ -40,7 +41,9 @@ class Tables:
         self._derivations = derivations
         self._modulo = HashModulo(derivations.__getitem__, derivations.store_dir)
         self._planning = threading.Lock()
-        self._plans: dict[tuple[StorePath, StorePath], Plan | Decline] = {}
+        self._plans: dict[
+            tuple[StorePath, StorePath, tuple[tuple[StorePath, str], ...]], Plan | Decline
+        ] = {}
         self.version = version
 
     @classmethod
@@ -88,6 +91,17 @@ class Tables:
                 why = SEVERAL
         return None, why
 
+    def natives(self, paths: Iterable[StorePath]) -> dict[StorePath, Derivation]:
+        """The native derivations that are known by one of these `.drv` or output paths.
+
+        Those whose `.drv` file is gone are left out.  Called from worker threads.
+        """
+        known = {
+            entry.native for path in paths for table in self._tables for entry in table.by_native(path)
+        }
+        with self._planning:
+            return {drv: self._derivations[drv] for drv in known if drv in self._derivations}
+
     def realisations(self, plan: Plan) -> dict[str, Realisation]:
         """What a plant made, named as outputs of the native derivation, not of the planted one."""
         with self._planning:
@@ -106,9 +120,16 @@ class Tables:
             if (tool := table.tool_for(native)) is not None and tool != native
         }
 
-    def plan(self, entry: Entry) -> Plan | Decline:
-        """How to plant an entry; computed once.  Called from worker threads."""
-        key = entry.native, entry.cross
+    def plan(
+        self, entry: Entry, brought: Mapping[StorePath, str] = MappingProxyType({})
+    ) -> Plan | Decline:
+        """How to plant an entry; computed once.  Called from worker threads.
+
+        Args:
+            entry: the pair.
+            brought: native tools that its native libraries name, as `Planner.plan` takes them.
+        """
+        key = entry.native, entry.cross, tuple(brought.items())
         with self._planning:
             if key not in self._plans:
                 planners = (
@@ -121,7 +142,7 @@ class Tables:
                 if planner is None:
                     why = f"the table that knew `{entry.native.base}` was just replaced; ask again"
                     return Decline((Refusal(Kind.UNKNOWN, why),))
-                self._plans[key] = planner.plan(entry.native)
+                self._plans[key] = planner.plan(entry.native, brought)
             return self._plans[key]
 
     def become(self, other: "Tables") -> None:
