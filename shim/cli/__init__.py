@@ -10,6 +10,7 @@ from shim import __version__
 from shim.errors import ShimError
 
 COMMANDS: Final = {
+    "check-config": "Check a configuration, or print what may stand in one.",
     "decode": "Print protocol bytes, or a recording, in readable form.",
     "doctor": "Check this machine, or a board, and say how to mend what is wrong.",
     "encode": "Turn the JSON of `decode` back into bytes.",
@@ -20,7 +21,7 @@ COMMANDS: Final = {
     "show": "Show what became of a path: verdict, findings, strategy, grade.",
     "table": "Make, show and compare equivalence tables.",
 }
-"""Command name -> help line; the module of the same name in `shim.cli` holds `command`."""
+"""Command name -> help line; the module of the same name, without `-`, holds `command`."""
 
 
 class _Commands(click.Group):
@@ -32,7 +33,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        found = importlib.import_module(f"shim.cli.{cmd_name}").command
+        found = importlib.import_module(f"shim.cli.{cmd_name.replace('-', '')}").command
         assert isinstance(found, click.Command)
         return found
 

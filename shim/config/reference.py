@@ -125,4 +125,18 @@ def _meanings(kind: type) -> dict[str, str]:
                 found[name] = " ".join(words.split())
             case _:
                 pass
+    return {**_attributes(inspect.getdoc(kind) or ""), **found}
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """What a docstring says of each field below `Attributes:`."""
+    _, _, below = text.partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in below.splitlines():
+        head, colon, words = line.strip().partition(": ")
+        if colon and head.isidentifier() and not line.startswith(" " * 8):
+            name, line = head, words  # noqa: PLW2901 - what is left of the line
+        if name:
+            found[name] = f"{found.get(name, '')} {line.strip()}".strip()
     return found
