@@ -12,13 +12,12 @@ import click
 from shim import config as configuration
 from shim.config import Key
 
-
 HEAD: Final = """\
 # Configuration
 
-One TOML file for `nix-shim serve`, `nix-shim gateway` and the commands that take `--config`. Only `serving.root` must
-be given. `nix-shim check-config FILE` names every mistake; `nix-shim check-config --reference` wrote this page from
-the program itself.
+One TOML file for `nix-shim serve`, `nix-shim gateway` and the commands that take `--config`. Only
+`serving.root` must be given. `nix-shim check-config FILE` names every mistake; this page is what
+`nix-shim check-config --reference` says.
 """
 
 
