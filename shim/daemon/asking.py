@@ -16,6 +16,7 @@ from protocol.worker.messages import (
     QueryDerivationOutputMap,
     QueryPathInfo,
     QueryReferrers,
+    QueryValidDerivers,
     QueryValidPaths,
 )
 from shim.daemon.upstream import Upstream
@@ -25,87 +26,103 @@ class Unanswered(Exception):
     """The store cannot answer; the message is Nix's, without its `error: `."""
 
 
-async def info(upstream: Upstream, path: StorePath) -> PathInfo:
-    """What is known about a valid path.
+class Store:
+    """The store behind a session, for as long as one request: what is known of a path is kept."""
 
-    Raises:
-        Unanswered: it is not valid.
-    """
-    found = await upstream.ask(QueryPathInfo(path))
-    if found is None:
-        raise Unanswered(f"path '{path}' is not valid")
-    return found
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._known: dict[StorePath, PathInfo | None] = {}
 
+    async def find(self, path: StorePath) -> PathInfo | None:
+        """What is known about a path; None if it is not valid."""
+        if path not in self._known:
+            self._known[path] = await self._upstream.ask(QueryPathInfo(path))
+        return self._known[path]
 
-async def outputs(upstream: Upstream, path: StorePath) -> Mapping[str, StorePath | None]:
-    """The outputs of a derivation that is valid, by name; None where nobody knows yet."""
-    return await upstream.ask(QueryDerivationOutputMap(path))
+    async def info(self, path: StorePath) -> PathInfo:
+        """What is known about a valid path.
 
+        Raises:
+            Unanswered: it is not valid.
+        """
+        found = await self.find(path)
+        if found is None:
+            raise Unanswered(f"path '{path}' is not valid")
+        return found
 
-async def derivation(upstream: Upstream, path: StorePath) -> Derivation:
-    """The derivation at a valid path.
+    async def outputs(self, path: StorePath) -> Mapping[str, StorePath | None]:
+        """The outputs of a derivation that is valid, by name; None where nobody knows yet."""
+        await self.info(path)
+        return await self._upstream.ask(QueryDerivationOutputMap(path))
 
-    Raises:
-        Unanswered: it is not valid.
-        RemoteProtocolError: it is no derivation.
-    """
-    await info(upstream, path)
-    reader, contents = NarReader(), []
-    async for piece in upstream.stream(NarFromPath(path)):
-        contents += [event.data for event in reader.feed(piece) if isinstance(event, Data)]
-    return aterm.parse(b"".join(contents), path.name.removesuffix(".drv"), path.store_dir)
+    async def derivation(self, path: StorePath) -> Derivation:
+        """The derivation at a valid path.
 
+        Raises:
+            Unanswered: it is not valid.
+            RemoteProtocolError: it is no derivation.
+        """
+        await self.info(path)
+        reader, contents = NarReader(), []
+        async for piece in self._upstream.stream(NarFromPath(path)):
+            contents += [event.data for event in reader.feed(piece) if isinstance(event, Data)]
+        return aterm.parse(b"".join(contents), path.name.removesuffix(".drv"), path.store_dir)
 
-async def closure(
-    upstream: Upstream, paths: Iterable[StorePath], *, include_outputs: bool = False
-) -> frozenset[StorePath]:
-    """The paths and all that they refer to.
+    async def closure(
+        self, paths: Iterable[StorePath], *, include_outputs: bool = False
+    ) -> frozenset[StorePath]:
+        """The paths and all that they refer to.
 
-    Args:
-        upstream: whom to ask.
-        paths: where to begin.
-        include_outputs: whether the valid outputs of derivations count as well.
+        Args:
+            paths: where to begin.
+            include_outputs: whether the valid outputs of derivations count as well.
 
-    Raises:
-        Unanswered: one of them is not valid.
-    """
-    known = set(paths)
-    fringe = sorted(known)
-    while fringe:
-        path = fringe.pop()
-        found = set((await info(upstream, path)).references)
-        if include_outputs and path.is_derivation:
-            made = frozenset(filter(None, (await outputs(upstream, path)).values()))
-            found |= await upstream.ask(QueryValidPaths(made))
-        fringe += found - known
-        known |= found
-    return frozenset(known)
+        Raises:
+            Unanswered: one of them is not valid.
+        """
+        known = set(paths)
+        fringe = sorted(known)
+        while fringe:
+            path = fringe.pop()
+            found = set((await self.info(path)).references)
+            if include_outputs and path.is_derivation:
+                made = frozenset(filter(None, (await self.outputs(path)).values()))
+                found |= await self._upstream.ask(QueryValidPaths(made))
+            fringe += found - known
+            known |= found
+        return frozenset(known)
 
+    async def referrers(self, path: StorePath) -> frozenset[StorePath]:
+        """The valid paths that refer to `path`."""
+        return await self._upstream.ask(QueryReferrers(path))
 
-async def referrers_closure(upstream: Upstream, paths: Iterable[StorePath]) -> frozenset[StorePath]:
-    """The paths and all that refers to them, however indirectly.
+    async def valid_derivers(self, path: StorePath) -> frozenset[StorePath]:
+        """The valid derivations that have `path` as an output."""
+        return await self._upstream.ask(QueryValidDerivers(path))
 
-    Raises:
-        Unanswered: one of them is not valid.
-    """
-    known = set(paths)
-    fringe = sorted(known)
-    while fringe:
-        path = fringe.pop()
-        await info(upstream, path)
-        found = await upstream.ask(QueryReferrers(path)) - known
-        fringe += found
-        known |= found
-    return frozenset(known)
+    async def referrers_closure(self, paths: Iterable[StorePath]) -> frozenset[StorePath]:
+        """The paths and all that refers to them, however indirectly.
 
+        Raises:
+            Unanswered: one of them is not valid.
+        """
+        known = set(paths)
+        fringe = sorted(known)
+        while fringe:
+            path = fringe.pop()
+            await self.info(path)
+            found = await self.referrers(path) - known
+            fringe += found
+            known |= found
+        return frozenset(known)
 
-async def in_order(upstream: Upstream, paths: Iterable[StorePath]) -> list[StorePath]:
-    """The paths, each behind those that it refers to, in the order of Nix's `topoSortPaths`.
+    async def in_order(self, paths: Iterable[StorePath]) -> list[StorePath]:
+        """The paths, each behind those that it refers to, in the order of Nix's `topoSortPaths`.
 
-    Paths that are not valid refer to nothing.
-    """
-    known = {path: await upstream.ask(QueryPathInfo(path)) for path in sorted(set(paths))}
-    return _sorted_by(known, lambda path: about.references if (about := known[path]) else ())
+        Paths that are not valid refer to nothing.
+        """
+        known = {path: await self.find(path) for path in sorted(set(paths))}
+        return _sorted_by(known, lambda path: about.references if (about := known[path]) else ())
 
 
 def _sorted_by(

@@ -98,7 +98,7 @@ class Remote(Generic[M, E]):
         except trio.TooSlowError:
             raise ClientGone(f"silent for {silence:g} s", vanished=True) from None
         if not data and self._closing is None:
-            self._closing = self._tells_endings and _closed_both_ways(self._stream)
+            self._closing = self._tells_endings and closed_both_ways(self._stream)
         self.connection.receive(bytes(data))
 
     def _closed(self) -> ClientGone:
@@ -192,7 +192,7 @@ class Client(Remote[ServerConnection, ServerEvent]):
         await self.send(self.connection.fail_with(text))
 
 
-def _closed_both_ways(stream: Pipe) -> bool:
+def closed_both_ways(stream: Pipe) -> bool:
     """Whether the other end is closed and not only half-closed (poll(2): POLLHUP)."""
     poll = select.poll()
     poll.register(stream.socket.fileno(), 0)

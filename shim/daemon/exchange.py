@@ -19,8 +19,7 @@ from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.worker.messages import AddToStoreNar, IsValidPath, NarFromPath
 from shim.config import Config
-from shim.daemon import asking
-from shim.daemon.asking import Unanswered
+from shim.daemon.asking import Store, Unanswered
 from shim.daemon.upstream import CHUNK, Upstream
 
 IN_MEMORY: Final = 8 << 20
@@ -34,8 +33,9 @@ async def export(upstream: Upstream, paths: Iterable[StorePath]) -> AsyncIterato
         Unanswered: one is not valid, or has changed since it was registered.
         DaemonRefused, DaemonLost: the session fails.
     """
-    for path in await asking.in_order(upstream, paths):
-        about = await asking.info(upstream, path)
+    store = Store(upstream)
+    for path in await store.in_order(paths):
+        about = await store.info(path)
         yield BEGIN
         found = hashlib.sha256()
         async for data in upstream.stream(NarFromPath(path)):

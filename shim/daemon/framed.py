@@ -5,8 +5,7 @@ knows what is spoken.
 """
 
 import contextlib
-import select
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Final
 
 import trio
@@ -22,7 +21,8 @@ from protocol.worker.stderr import (
 )
 from shim.channels import LIMIT, Channel, exit_frame, frame
 from shim.config import Deadlines
-from shim.daemon.client import ClientGone
+from shim.daemon.client import ClientGone, closed_both_ways
+from shim.daemon.upstream import CHUNK
 
 GLANCE: Final = 1.0
 """Seconds between two looks at whether a client that sends no more is still there: the kernel
@@ -69,12 +69,45 @@ class Framed:
         with contextlib.suppress(ClientGone):
             await self._within(self._whole(exit_frame(code)))
 
-    async def until_closed(self) -> None:
-        """Return when nobody is left to hear us, though it may have said its last word long ago."""
-        poll = select.poll()
-        poll.register(self._stream.socket.fileno(), 0)
-        while not poll.poll(0):  # noqa: ASYNC110 - the event is the kernel's, see GLANCE
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The client's standard input, to its end.
+
+        Raises:
+            ClientGone: it was reset, or silent for longer than the transfer deadline.
+        """
+        while data := await self._receive(self._deadlines.transfer):
+            yield data
+
+    async def left(self, *, tells_endings: bool) -> ClientGone:
+        """Wait until nobody hears us any more, and say how that came.
+
+        A client may end its standard input long before: whatever comes of it is dropped.
+
+        Args:
+            tells_endings: whether a relay half-closes for a client that leaves.
+        """
+        try:
+            while await self._receive(self._deadlines.idle):
+                pass
+        except ClientGone as gone:
+            return gone
+        if self._is_closed():
+            return ClientGone("closed", vanished=tells_endings)
+        while not self._is_closed():  # noqa: ASYNC110 - the event is the kernel's, see GLANCE
             await trio.sleep(GLANCE)
+        return ClientGone("closed")
+
+    async def _receive(self, silence: float) -> bytes:
+        try:
+            with trio.fail_after(silence):
+                return bytes(await self._stream.receive_some(CHUNK))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ClientGone("reset", vanished=True) from error
+        except trio.TooSlowError:
+            raise ClientGone(f"silent for {silence:g} s", vanished=True) from None
+
+    def _is_closed(self) -> bool:
+        return closed_both_ways(self)
 
     async def _send(self, channel: Channel, data: bytes) -> None:
         for start in range(0, len(data), LIMIT):
