@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shim.gates.blob import CHUNK, Blob
+from shim.gates.settings import LimitError
 from shim.gates.unpack import DamagedError
 
 LONGEST_NAME: Final = 4096
@@ -173,10 +174,16 @@ _LOCAL: Final = struct.Struct("<4s5H3I2H")
 
 
 def zip_members(blob: Blob) -> Iterator[Member]:
-    """Members of a zip file, jar or wheel, also behind a script or program."""
+    """Members of a zip file, jar or wheel, also behind a script or program.
+
+    Raises:
+        DamagedError: it does not follow its format.
+        LimitError: members share their bytes, as only bombs have it.
+    """
     begin, size, offset = _central_directory(blob)
     shift = begin - offset
     place, end = begin, begin + size
+    left = blob.size
     while place < end:
         head = blob.read(place, _CENTRAL.size)
         if len(head) < _CENTRAL.size or head[:4] != b"PK\x01\x02":
@@ -195,6 +202,9 @@ def zip_members(blob: Blob) -> Iterator[Member]:
         *_, local_name, local_extra = _LOCAL.unpack(head)
         data = local + shift + _LOCAL.size + local_name + local_extra
         _inside(blob, data, packed)
+        left -= packed
+        if left < 0:
+            raise LimitError("a zip file whose members overlap")
         yield Member(_shown(name), data, packed, -1 if flags & 1 else method)
 
 

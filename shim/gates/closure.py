@@ -73,6 +73,7 @@ class Closure:
             OSError: reading failed for another reason than absence.
             LimitError: following paths has taken too many steps altogether.
         """
+        self._step()
         found = self._seen.get(path)
         if found is None:
             if len(self._seen) >= MOST_REMEMBERED:
@@ -112,9 +113,7 @@ class Closure:
             if home is None:
                 return Resolved(Outcome.ABSENT, logical)
             physical = "/".join((home, *reached[depth:]))
-            self._lookups += 1
-            if self._lookups > self._most_lookups:
-                raise LimitError(f"more than {self._most_lookups} steps (`lookups`)")
+            self._step()
             try:
                 mode = os.lstat(physical).st_mode
             except (FileNotFoundError, NotADirectoryError):
@@ -137,6 +136,12 @@ class Closure:
         home = self._home(reached[depth])
         physical = "/".join((home or "", *reached[depth:]))
         return Resolved(Outcome.FOUND, "/" + "/".join(reached), physical)
+
+    def _step(self) -> None:
+        """Count what costs time: a look at the disk, or at what is remembered of it."""
+        self._lookups += 1
+        if self._lookups > self._most_lookups:
+            raise LimitError(f"more than {self._most_lookups} steps (`lookups`)")
 
     def _home(self, base: str) -> str | None:
         if base not in self._homes:

@@ -84,6 +84,7 @@ class ElfIdentityGate(Gate):
             self._judge_abi(item, elf)
         if elf.type in {ET_EXEC, ET_DYN} and not elf.debug_only:
             self._judge_pages(item, elf)
+            elf.read()
 
     def _judge_abi(self, item: Item, elf: Elf) -> None:
         wanted = self.subject.system.elf

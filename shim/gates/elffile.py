@@ -25,8 +25,10 @@ PT_DYNAMIC: Final = 2
 PT_INTERP: Final = 3
 
 SHT_DYNAMIC: Final = 6
+SHT_NOTE: Final = 7
 SHT_NOBITS: Final = 8
 SHT_ARM_ATTRIBUTES: Final = 0x70000003
+SHF_ALLOC: Final = 0x2
 SHF_EXECINSTR: Final = 0x4
 SHF_COMPRESSED: Final = 0x800
 
@@ -50,7 +52,10 @@ MOST_SEGMENTS: Final = 4096
 MOST_SECTIONS: Final = 1 << 20
 MOST_DYNAMIC: Final = 1 << 16
 MOST_VERSIONS: Final = 1 << 16
+MOST_NEEDED: Final = 4096
 LONGEST_STRING: Final = 1 << 16
+MOST_TEXT: Final = 1 << 22
+"""Bytes of all strings read of a file: tables may name the same long string any number of times."""
 
 _EHDR: Final = {32: "HHIIIIIHHHHHH", 64: "HHIQQQIHHHHHH"}
 _PHDR: Final = {32: "IIIIIIII", 64: "IIQQQQQQ"}
@@ -126,6 +131,7 @@ class Elf:
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
+        self._text_left = MOST_TEXT
         head = blob.read(0, 64)
         if head[:4] != MAGIC or len(head) < 52 or head[4] not in {1, 2} or head[5] not in {1, 2}:
             raise ElfError("no valid identification")
@@ -208,10 +214,8 @@ class Elf:
     @cached_property
     def debug_only(self) -> bool:
         """Whether only debugging data is left of a program (`objcopy --only-keep-debug`)."""
-        return any(
-            part.flags & SHF_EXECINSTR and part.size and part.type == SHT_NOBITS
-            for part in self.sections
-        )
+        loaded = [part.type for part in self.sections if part.flags & SHF_ALLOC and part.size]
+        return bool(loaded) and all(kind in {SHT_NOBITS, SHT_NOTE} for kind in loaded)
 
     @cached_property
     def interpreter(self) -> str | None:
@@ -242,6 +246,8 @@ class Elf:
             if tag == 0:
                 break
             values.setdefault(tag, []).append(value)
+        if len(values.get(DT_NEEDED, ())) > MOST_NEEDED:
+            raise ElfError(f"more than {MOST_NEEDED} libraries are needed")
 
         def one(tag: int) -> int | None:
             return values[tag][0] if tag in values else None
@@ -269,6 +275,10 @@ class Elf:
             needs=tuple(self._needs(table, size, one(DT_VERNEED), one(DT_VERNEEDNUM) or 0)),
             defines=frozenset(self._defines(table, size, one(DT_VERDEF), one(DT_VERDEFNUM) or 0)),
         )
+
+    def read(self) -> None:
+        """Read all that the dynamic linker would read, so that damage shows."""
+        _ = self.interpreter, self.dynamic
 
     def arm_attributes(self) -> dict[int, int] | None:
         """Numeric build attributes of the whole file (`Tag_File`), or `None` without any."""
@@ -330,12 +340,14 @@ class Elf:
     def _string(self, table: int, size: int, offset: int) -> str:
         if offset >= size:
             raise ElfError(f"string {offset:#x} is outside its table")
-        data = b""
         step = 256
         while step <= LONGEST_STRING:
             data = self._blob.read(table + offset, min(size - offset, step))
             end = data.find(b"\0")
             if end >= 0:
+                self._text_left -= end
+                if self._text_left < 0:
+                    raise ElfError(f"more than {MOST_TEXT} bytes of strings")
                 return _text(data[:end])
             step *= 16
         raise ElfError(f"string {offset:#x} has no end")

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from shim.gates.blob import Blob
 from shim.gates.closure import Closure
 from shim.gates.elffile import MAGIC, Elf
-from shim.gates.rules import RULES
+from shim.gates.rules import CRASHED, RULES
 from shim.gates.settings import Settings
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry
@@ -84,7 +84,7 @@ class Report:
         known = RULES[rule]
         severity = known.severity
         for override in reversed(self._settings.overrides):
-            if override.applies(rule, self._subject.name, path):
+            if rule != CRASHED and override.applies(rule, self._subject.name, path):
                 severity = override.severity
                 message = f"{message} ({override.reason})"
                 break

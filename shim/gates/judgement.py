@@ -18,6 +18,7 @@ from shim.gates.loading import Loading
 from shim.gates.outputs import Outputs
 from shim.gates.references import References
 from shim.gates.repair import Change
+from shim.gates.rules import CRASHED
 from shim.gates.scripts import Scripts
 from shim.gates.settings import LimitError, Settings
 from shim.gates.shape import Shape
@@ -56,8 +57,16 @@ def judge(
         settings: how strict to be.
         gates: what to look with.
         changes: what `shim.gates.repair` changed in this result; each is a finding.
+
+    Returns:
+        The verdict; whatever goes wrong on the way is a finding in it, never an exception.
     """
-    return _Judgement(subject, settings, gates).run(changes)
+    try:
+        return _Judgement(subject, settings, gates).run(changes)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the result is not proved fit
+        report = Report(subject, settings)
+        report.add(CRASHED, "", f"the judgement: {type(error).__name__}: {error}")
+        return report.verdict()
 
 
 class _Judgement:
@@ -125,7 +134,7 @@ class _Judgement:
         except LimitError as error:
             self._report.add("contents.limit", path, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the result is not proved fit
-            self._report.add("gate.crashed", path, f"{name}: {type(error).__name__}: {error}")
+            self._report.add(CRASHED, path, f"{name}: {type(error).__name__}: {error}")
 
 
 def _has(gate: Gate, hook: str) -> bool:

@@ -15,7 +15,14 @@ from shim.gates.closure import Closure, Outcome, Resolved
 from shim.gates.elf import ELSEWHERE
 from shim.gates.elffile import ET_DYN, ET_EXEC, Dynamic, Elf, ElfError
 from shim.gates.gate import Gate, Item, Report
+from shim.gates.settings import LimitError
 from shim.gates.subject import Subject
+
+MOST_WAITING: Final = 100_000
+"""Libraries that were not found, of all files together, until the judgement gives up."""
+
+SHOWN: Final = 20
+"""Folders that a finding lists."""
 
 _ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")
 
@@ -52,6 +59,7 @@ class Loading(Gate):
         self._libraries: dict[str, _Library | None] = {}
         self._defaults: list[str] = []
         self._sonames: set[str] = set()
+        self._own = tuple(f"{path}/" for path in subject.outputs.values())
         self._waiting: list[_Waiting] = []
 
     def begin(self) -> None:
@@ -75,7 +83,9 @@ class Loading(Gate):
     def end(self) -> None:
         """Decide about libraries that were not found: plug-ins rely on their program's."""
         for waiting in self._waiting:
-            searched = ", ".join(f"`{folder}`" for folder in waiting.searched) or "no folder"
+            some = ", ".join(f"`{folder}`" for folder in waiting.searched[:SHOWN]) or "no folder"
+            more = len(waiting.searched) - SHOWN
+            searched = f"{some} and {more} more" if more > 0 else some
             rule = "loading.needed-later" if waiting.name in self._sonames else "loading.needed"
             self.report(rule, waiting.path, f"needs `{waiting.name}`, searched in {searched}")
 
@@ -140,9 +150,9 @@ class Loading(Gate):
         found = self.closure.resolve(folder)
         if found.outcome in {Outcome.FOUND, Outcome.ABSENT}:
             return
-        parts = folder.split("/")
         triples = {*self.subject.system.triples, *self.subject.build_system.triples}
-        if found.outcome is Outcome.DENIED or triples.intersection(parts):
+        own = f"{folder}/".startswith(self._own)
+        if found.outcome is Outcome.DENIED or (not own and triples.intersection(folder.split("/"))):
             self.report("loading.runpath-cross", item.path, f"searches `{written}`: {_why(found)}")
         else:
             self.report("loading.runpath-missing", item.path, f"searches `{written}`")
@@ -163,6 +173,8 @@ class Loading(Gate):
                     return library
             unknown = unknown or found.outcome is Outcome.ABSENT
         if not unknown:
+            if len(self._waiting) >= MOST_WAITING:
+                raise LimitError(f"more than {MOST_WAITING} libraries are found nowhere")
             self._waiting.append(_Waiting(item.path, name, folders))
         return None
 

@@ -13,6 +13,9 @@ from shim.gates.scan import DIGEST, Hit, Scanner
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry
 
+MOST_UNKNOWN: Final = 1 << 12
+"""Store paths nobody has heard of that are told of one file; lists of all packages name many."""
+
 _ENCODINGS: Final = {1: "", 2: " as UTF-16", 4: " as UTF-32"}
 
 
@@ -50,6 +53,8 @@ class References(Gate):
         first: dict[str, Hit] = {}
         counts: dict[str, int] = {}
         for hit in hits:
+            if len(first) >= MOST_UNKNOWN and hit.digest not in self._why:
+                continue
             known = first.setdefault(hit.digest, hit)
             if hit.offset < known.offset:
                 first[hit.digest] = hit

@@ -59,12 +59,15 @@ class Override:
         return all(pattern.match(text) for pattern, text in zip(self._patterns, texts, strict=True))
 
 
+CRASHED: Final = "gate.crashed"
+"""The rule that nothing overrides: what no gate could look at is not proved fit."""
+
 _DECLINE: Final = "leave the package to emulation, or mend its cross recipe"
 _REPORT: Final = "this is a defect of nix-shim: please report it with the package's name"
 _TABLE: Final = "check the equivalence table's entry: the pair may be wrong"
 
 RULES: Final[Mapping[str, Rule]] = {
-    "gate.crashed": Rule(ERROR, "a gate failed by itself", _REPORT),
+    CRASHED: Rule(ERROR, "a gate failed by itself", _REPORT),
     # outputs
     "outputs.missing": Rule(ERROR, "an output was not made", _DECLINE),
     "outputs.extra": Rule(ERROR, "an output that nobody asked for", _TABLE),

@@ -55,6 +55,14 @@ class Budget:
             self.spent = True
             raise LimitError(f"more than {self.limits.entries} entries (`entries`)")
 
+    def opened(self, packed: int) -> None:
+        """Count the `packed` bytes of a compressed member: members may share them.
+
+        Raises:
+            LimitError: everything together is too large.
+        """
+        self._spend(packed)
+
     def unpacked(self, piece: int, packed: int, total: int) -> None:
         """Count `piece` bytes more of a member that has `total` now, from `packed` compressed.
 
@@ -62,14 +70,17 @@ class Budget:
             LimitError: the member, its ratio, or everything together is too large.
         """
         limits = self.limits
-        self._bytes += piece
         if total > limits.member:
             raise LimitError(f"a member of more than {limits.member} bytes (`member`)")
         if total > limits.free and total > packed * limits.ratio:
             raise LimitError(f"compressed more than {limits.ratio} to 1 (`ratio`)")
-        if self._bytes > limits.total:
+        self._spend(piece)
+
+    def _spend(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self.limits.total:
             self.spent = True
-            raise LimitError(f"members of more than {limits.total} bytes (`total`)")
+            raise LimitError(f"members of more than {self.limits.total} bytes (`total`)")
 
 
 class _Decompressor(Protocol):
@@ -235,6 +246,7 @@ def unpacked(source: Blob, unpacker: Unpacker, budget: Budget) -> Iterator[Unpac
         OSError: the scratch file could not be written.
     """
     with ExitStack() as stack:
+        budget.opened(source.size)
         store = _Store(stack, budget)
         pieces = unpacker(source)
         used, damage = source.size, None

@@ -153,6 +153,36 @@ def test_a_cut_off_file_is_malformed_and_no_crash(planted: Planted, size: int) -
     assert found == ["elf.malformed"]
 
 
+def test_a_damaged_dynamic_section_is_malformed(planted: Planted) -> None:
+    data = bytearray(ElfSpec(soname="libx.so", needed=["libc.so.6"]).build())
+    place = data.index((1).to_bytes(8, "little") + (1).to_bytes(8, "little"))
+    data[place + 8 : place + 16] = b"\xff" * 8
+    planted.add("lib/libx.so", bytes(data))
+    assert rules(planted.judge()) == ["elf.malformed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "accepted"),
+    [
+        ("libgcrypt-1.11.0", "lib/libgcrypt.so.20", True),
+        ("zfs-kernel-2.3-6.12", "lib/modules/6.12/extra/zfs.ko", True),
+        ("zlib-1.3.1", "lib/libz.so.1", False),
+    ],
+)
+def test_code_for_newer_processors_is_right_where_it_is_known_to_be_chosen_at_run_time(
+    tmp_path: Path, name: str, inside: str, accepted: bool
+) -> None:
+    result = Planted(tmp_path, "armv7l-linux")
+    v8 = arm_attributes(tag6=14, tag23=3, tag28=1)
+    result.add(inside, dataclasses.replace(ARM, sections=[v8]).build())
+    out = type(OUT).parse(OUT.replace("demo-1.0", name))
+    (tmp_path / OUT.lstrip("/")).rename(tmp_path / out.lstrip("/"))
+    result.outputs = {"out": out}
+    verdict = result.judge(name=name)
+    assert rules(verdict) == ["elf.cpu-arch"]
+    assert verdict.accepted is accepted
+
+
 def test_test_data_may_be_for_any_machine(planted: Planted) -> None:
     planted.add("share/go/testdata/x.so", ElfSpec(machine=62).build())
     verdict = planted.judge()

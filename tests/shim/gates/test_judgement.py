@@ -87,6 +87,24 @@ def test_a_gate_that_crashes_rejects_and_is_our_bug(planted: Planted) -> None:
     assert not verdict.accepted
 
 
+class Unmakeable(Gate):
+    name: ClassVar = "unmakeable"
+
+    def __init__(self, *_: object) -> None:
+        raise MemoryError
+
+
+def test_a_gate_that_cannot_even_be_made_rejects_too(planted: Planted) -> None:
+    verdict = judge(planted.subject(), gates=(*GATES, Unmakeable))
+    assert rules(verdict) == ["gate.crashed"]
+    assert not verdict.accepted
+
+
+def test_no_override_lets_a_crash_pass(planted: Planted) -> None:
+    lax = Settings().with_overrides([Override("*", Severity.NOTE, "because")])
+    assert not judge(planted.subject(), lax, gates=(*GATES, Crashing)).accepted
+
+
 def test_the_last_override_that_applies_decides(planted: Planted) -> None:
     foreign(planted)
     relaxed = Override("elf.*", Severity.NOTE, "because", name="demo-*", path="out/lib/*")

@@ -60,6 +60,14 @@ def test_rpath_counts_only_without_runpath(planted: Planted) -> None:
     assert judged(planted, "bin/y", needed=["liby.so"], rpath=folder) == ["loading.needed"]
 
 
+def test_a_folder_of_the_package_itself_may_be_missing_under_any_name(planted: Planted) -> None:
+    folder = f"{OUT}/lib/aarch64-linux-gnu"
+    assert judged(planted, runpath=f"{folder}:{GLIBC}/lib") == ["loading.runpath-missing"]
+    assert judged(planted, runpath=f"{GLIBC}/aarch64-linux-gnu:{GLIBC}/lib") == [
+        "loading.runpath-cross"
+    ]
+
+
 def test_the_loader_s_own_folder_is_searched_last(planted: Planted) -> None:
     assert judged(planted, runpath=None) == []
 
@@ -129,7 +137,7 @@ def test_the_cross_side_s_search_path_is_found(planted: Planted) -> None:
 
 
 def test_what_is_left_for_a_debugger_is_not_loaded(planted: Planted) -> None:
-    text = SectionSpec(".text", b"x", 8, 4)
+    text = SectionSpec(".text", b"x", 8, 6)
     spec = dataclasses.replace(PROGRAM, needed=["libnone.so"], sections=[text], code=False)
     planted.add("lib/debug/x.debug", spec.build(), executable=False)
     assert planted.judge().findings == ()

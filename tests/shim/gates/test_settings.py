@@ -61,6 +61,10 @@ def test_nothing_said_is_the_default() -> None:
             "`gates.overrides[0].rule` fits no rule: `elv.*`",
         ),
         (
+            'overrides = [{rule = "gate.*", severity = "note", reason = "x"}]',
+            "nothing changes `gate.crashed`",
+        ),
+        (
             'overrides = [{rule = "elf.*", severity = "note", reason = "x", file = "x"}]',
             "`gates.overrides[0]` has an unknown field: `file`",
         ),
