@@ -13,13 +13,14 @@ import trio
 from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.derivation import InputAddressed, Recipe
 from protocol.store.path import StorePath
-from shim.config import Config
+from shim.config import Config, Domain
 from shim.daemon.deciding import Decider
 from shim.daemon.flight import Asker, Flight, Wanted
 from shim.daemon.making import Maker, Means
 from shim.daemon.nixstore import Nix
 from shim.daemon.planting import Planter
 from shim.daemon.scans import Scans
+from shim.daemon.scheduling import Scheduler
 from shim.daemon.state import State
 from shim.daemon.tables import Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused
@@ -42,6 +43,8 @@ class Builds:
         state: State,
         scans: Scans,
         lacks: Mapping[str, str | None],
+        scheduler: Scheduler,
+        domain: Domain,
         nursery: trio.Nursery,
     ) -> None:
         """See the class.
@@ -54,11 +57,13 @@ class Builds:
             state: remembers what failed and what was built.
             scans: hears of what no table knows.
             lacks: system -> why it cannot be emulated here, or None.
+            scheduler: gives places to build in, in all domains.
+            domain: the stores.
             nursery: where flights live; cancelling it ends them.
         """
         self._config = config
         self._decider = Decider(serving, tables, state, scans, lacks)
-        means = Means(config, serving, planter, tables, state, self._decider)
+        means = Means(domain, serving, planter, tables, state, self._decider, scheduler)
         self._maker = Maker(means, self._make_inputs)
         self._nursery = nursery
         self._flights: dict[StorePath, Flight] = {}
@@ -111,7 +116,7 @@ class Builds:
 
     async def _attend(self, flight: Flight, asker: Asker) -> None:
         """Wait for its end, listening."""
-        await asker.hear(flight.log)
+        await asker.hear(flight.log, flight.alive)
         await flight.done.wait()
 
     async def _fly(self, flight: Flight) -> None:
@@ -148,6 +153,7 @@ class Builds:
         What is not foreign is built by the nix-daemon on its way.
         """
         asker = flight.input_asker()
+        flight.does("waiting for inputs")
         failures: list[StepFailed] = []
 
         async def one(wanted: Wanted) -> None:

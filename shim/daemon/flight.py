@@ -6,6 +6,7 @@ cancelled; when the last one vanished it goes on for a grace time, so that it ca
 """
 
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ import trio
 from protocol.store.build_result import BuildResult
 from protocol.store.derivation import BasicDerivation, Recipe
 from protocol.store.path import StorePath
+from protocol.worker.stderr import LogMessage, Next
 from shim.config import Policy
 from shim.daemon.flightlog import FlightLog
-from shim.daemon.narrator import Narrator
+from shim.daemon.narrator import SIGN, BuildLog, Narrator
 from shim.equivalence.source import Derivations
+from shim.plan.decision import Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,8 @@ class Asker:
     """What its peer allows for a derivation."""
     graph: Derivations
     """The derivations of the serving store, for requests that come with their graph."""
-    hear: Callable[[FlightLog], Awaitable[None]]
-    """Listens to the log of a build that is made for it (`Audience.hear`)."""
+    hear: Callable[[FlightLog, Callable[[], LogMessage]], Awaitable[None]]
+    """Listens to the log of a build that is made for it, as `Audience.hear` does."""
     vanished: bool = False
     """Set before its waiting is cancelled: it was lost, and may come back for the same."""
     failed: dict[StorePath, BuildResult] = field(default_factory=dict)
@@ -75,6 +78,14 @@ class Flight:
         """Who asked first: its graph is used."""
         self.log = FlightLog()
         self.narrator = Narrator(self.log.add)
+        self.build_log: BuildLog | None = None
+        """Its own, once it has been decided what to do."""
+        self.strategy: Strategy | None = None
+        """What is tried now."""
+        self.started = time.time()
+        """Seconds since the epoch."""
+        self._doing: Callable[[], str] = "deciding".__str__
+        self._since = trio.current_time()
         self.scope = trio.CancelScope()
         self.done = trio.Event()
         self.result: BuildResult | None = None
@@ -89,6 +100,22 @@ class Flight:
             and set(wanted.outputs.values()) <= set(self.wanted.outputs.values())
             and not self.scope.cancel_called
         )
+
+    def does(self, what: str | Callable[[], str]) -> None:
+        """From now on it does something else, described by a participle."""
+        self._doing = what if callable(what) else what.__str__
+        self._since = trio.current_time()
+
+    @property
+    def doing(self) -> str:
+        """What it does now, and since when."""
+        return f"{self._doing()} for {trio.current_time() - self._since:.0f} s"
+
+    def alive(self) -> LogMessage:
+        """What those who wait are told while nothing else is said."""
+        if self.build_log is None:
+            return Next(f"{SIGN}{self.wanted.name}: {self.doing}\n")
+        return self.build_log.own(self.doing)
 
     @property
     def peers(self) -> frozenset[str]:
@@ -118,7 +145,7 @@ class Flight:
     def input_asker(self) -> Asker:
         """Asks for its inputs: under the same policy of the same peer, heard in its own log."""
 
-        async def hear(log: FlightLog) -> None:
+        async def hear(log: FlightLog, _: object) -> None:
             self.log.include(log)
 
         return Asker(self.peer, self.asker.policy, self.asker.graph, hear, failed=self.asker.failed)

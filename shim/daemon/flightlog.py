@@ -6,7 +6,8 @@ Memory is bounded: of a log that grows too long the middle goes, and a line in i
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,9 +58,7 @@ class FlightLog:
         self._tail_size = 0
         self._dropped = 0
         self._latest: dict[tuple[int, int, Field | None], _Entry] = {}
-        self.ended = False
-        self.last = trio.current_time()
-        """When something was said last, on trio's clock."""
+        self.over = trio.Event()
         self._included: list[FlightLog] = []
         self._readers = trio.lowlevel.ParkingLot()
 
@@ -85,8 +84,13 @@ class FlightLog:
 
     def end(self) -> None:
         """Nothing more will be said."""
-        self.ended = True
+        self.over.set()
         self._wake()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be said."""
+        return self.over.is_set()
 
     def _wake(self) -> None:
         """Let readers look again, also those who read what is included for our sake."""
@@ -95,7 +99,6 @@ class FlightLog:
             other._wake()  # noqa: SLF001 - same class
 
     def _append(self, entry: _Entry) -> None:
-        self.last = trio.current_time()
         if self._head_size < HEAD:
             self._head.append(entry)
             self._head_size += entry.size
@@ -107,26 +110,29 @@ class FlightLog:
                 self._dropped += 1
         self._readers.unpark_all()
 
-    async def read(
-        self, position: int, root: "FlightLog"
-    ) -> "tuple[int, LogMessage | FlightLog | None] | None":
-        """What stands at `position` or, if that is gone, behind it.
+    async def entries(self, root: "FlightLog") -> "AsyncGenerator[LogMessage | FlightLog, None]":
+        """Everything from the start, as it comes, until this log or `root` has ended.
 
-        Args:
-            position: counted from the log's start.
-            root: the log for whose sake this one is read; its end ends the waiting.
-
-        Returns:
-            Where it stands, and what it is if it still matters; None if there is nothing any more.
+        `root` is the log for whose sake this one is read.  A line stands for a middle that is gone.
         """
-        while position >= self._length:
-            if self.ended or root.ended:
-                return None
-            await self._readers.park()
-        if position < len(self._head):
-            return position, self._head[position].content
-        position = max(position, len(self._head) + self._dropped)
-        return position, self._tail[position - len(self._head) - self._dropped].content
+        position = 0
+        while True:
+            while position >= self._length:
+                if self.ended or root.ended:
+                    return
+                await self._readers.park()
+            if len(self._head) <= position < len(self._head) + self._dropped:
+                position = len(self._head) + self._dropped
+                yield Next(LEFT_OUT)
+                continue
+            entry = (
+                self._head[position]
+                if position < len(self._head)
+                else self._tail[position - len(self._head) - self._dropped]
+            )
+            position += 1
+            if entry.content is not None:
+                yield entry.content
 
     @property
     def _length(self) -> int:
@@ -134,45 +140,98 @@ class FlightLog:
 
 
 class Audience:
-    """One listener: hears each log once, however many builds it belongs to."""
+    """One listener: hears each log once, however many builds it belongs to.
 
-    def __init__(self, send: Send) -> None:
+    What refers to an activity that it has not been told of is kept from it, and activities that
+    were not seen to end are ended: Nix's progress bar asserts on the first and shows the second.
+    """
+
+    def __init__(self, send: Send, silence: float = 30) -> None:
+        """See the class.
+
+        Args:
+            send: tells the client.
+            silence: seconds after which it is told that a build lives.
+        """
         self._send = send
+        self._silence = silence
         self._known: set[FlightLog] = set()
+        self._last = trio.current_time()
 
-    async def hear(self, log: FlightLog) -> None:
+    async def hear(self, log: FlightLog, alive: Callable[[], LogMessage]) -> None:
         """Pass on `log` and what it includes, until it has ended.
+
+        Args:
+            log: of the build that is waited for.
+            alive: what to say when nothing was said for long.
 
         Raises:
             whatever `send` raises.
         """
         failure: list[Exception] = []
+        open_now: set[int] = set()
 
         async def follow(followed: FlightLog) -> None:
-            position = 0
             try:
-                while (found := await followed.read(position, log)) is not None:
-                    where, entry = found
-                    if where > position:
-                        await self._send(Next(LEFT_OUT))
-                    position = where + 1
-                    if isinstance(entry, FlightLog):
-                        if entry not in self._known:
-                            self._known.add(entry)
-                            nursery.start_soon(follow, entry)
-                    elif entry is not None:
-                        await self._send(entry)
+                async with aclosing(followed.entries(log)) as entries:
+                    async for entry in entries:
+                        if isinstance(entry, FlightLog):
+                            start(entry)
+                        elif _belongs(entry, open_now):
+                            await self._say(entry)
             except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
                 failure.append(error)
                 nursery.cancel_scope.cancel()
 
-        if log in self._known:
-            return
-        self._known.add(log)
+        def start(found: FlightLog) -> None:
+            if found not in self._known:
+                self._known.add(found)
+                followers.start_soon(follow, found)
+
+        async def reassure() -> None:
+            try:
+                while True:
+                    due = self._last + self._silence
+                    if trio.current_time() < due:
+                        await trio.sleep_until(due)
+                        continue
+                    message = alive()
+                    if _belongs(message, open_now):
+                        await self._say(message)
+            except Exception as error:  # noqa: BLE001 - the same
+                failure.append(error)
+                nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow, log)
+            nursery.start_soon(reassure)
+            async with trio.open_nursery() as followers:
+                start(log)
+                await log.over.wait()
+            nursery.cancel_scope.cancel()
         if failure:
             raise failure[0]
+        for number in open_now:
+            await self._say(StopActivity(number))
+
+    async def _say(self, message: LogMessage) -> None:
+        self._last = trio.current_time()
+        await self._send(message)
+
+
+def _belongs(message: LogMessage, open_now: set[int]) -> bool:
+    """Whether it makes sense to whoever was told of the activities `open_now`; keeps these."""
+    match message:
+        case StartActivity(id=number):
+            open_now.add(number)
+            return True
+        case StopActivity(id=number):
+            there = number in open_now
+            open_now.discard(number)
+            return there
+        case Result(id=number):
+            return number in open_now
+        case Next():
+            return True
 
 
 def _size(message: LogMessage) -> int:

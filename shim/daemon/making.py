@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-import trio
 
 from protocol.store.build_result import BuildResult, BuildStatus
 from protocol.store.derivation import BasicDerivation, Derivation
 from protocol.store.derived_path import Built, Opaque
 from protocol.worker.messages import BuildDerivation, BuildMode, BuildPathsWithResults
-from shim.config import Config
+from shim.config import Domain
 from shim.daemon.crossing import Crossing, MakeInputs
 from shim.daemon.deciding import Decider
 from shim.daemon.flight import Flight
@@ -21,6 +20,7 @@ from shim.daemon.narrator import BuildLog
 from shim.daemon.nixstore import Nix
 from shim.daemon.outcomes import Outcome
 from shim.daemon.planting import Planter
+from shim.daemon.scheduling import Scheduler
 from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import Tables
 from shim.gates.verdict import Verdict
@@ -37,30 +37,39 @@ _SUMMARY: Final = {
     Strategy.EMULATE: "built under emulation",
 }
 
+_DOING: Final = {
+    Strategy.VALID: "looking",
+    Strategy.SUBSTITUTE: "fetching from a binary cache",
+    Strategy.FIXED_OUTPUT: "making what its hash demands",
+    Strategy.CROSS: "preparing a cross build",
+    Strategy.EMULATE: "building under emulation",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
     """What builds of one domain are made with."""
 
-    config: Config
+    domain: Domain
     serving: Nix
     planter: Planter | None
     """None where the domain has no plant store: nothing is planted there then."""
     tables: Tables
     state: State
     decider: Decider
+    scheduler: Scheduler
 
 
 class Maker:
     """See the module."""
 
     def __init__(self, means: Means, inputs: MakeInputs) -> None:
-        self._config = means.config
+        self._domain = means.domain
         self._serving = means.serving
         self._state = means.state
         self._decider = means.decider
         self._make_inputs = inputs
-        self._slots = trio.CapacityLimiter(means.config.limits.builds)
+        self._scheduler = means.scheduler
         self._crossing = (
             Crossing(means.serving, means.planter, means.tables, inputs, self._place)
             if means.planter is not None
@@ -90,11 +99,13 @@ class Maker:
         async with flight.narrator.building(
             wanted.path, f"building '{wanted.path}' through nix-shim"
         ) as build_log:
+            flight.build_log = build_log
             for line in decision.lines():
                 await build_log.line(line)
             for step in decision.steps:
                 begun = time.time()
                 build_log.begin()
+                flight.strategy = step.strategy
                 try:
                     outcome = await self._carry_out(step, flight, build_log)
                 except StepFailed as failed:
@@ -194,7 +205,7 @@ class Maker:
 
     async def _substitute(self, flight: Flight, build_log: BuildLog) -> Outcome:
         paths = tuple(Opaque(path) for path in sorted(flight.wanted.outputs.values()))
-        async with self._serving.connection() as serving:
+        async with self._place(flight, build_log), self._serving.connection() as serving:
             results = await serving.ask(
                 BuildPathsWithResults(paths, BuildMode.NORMAL),
                 listen=build_log.overhear(flight.narrator.renumber()),
@@ -234,11 +245,19 @@ class Maker:
         return Outcome(result)
 
     @asynccontextmanager
-    async def _place(self, _: Flight, build_log: BuildLog) -> AsyncIterator[None]:
-        if self._slots.available_tokens < 1:
-            await build_log.line(
-                f"waiting: {self._config.limits.builds} foreign builds are running"
-                f" (limits.builds), {self._slots.statistics().tasks_waiting} wait before this one"
-            )
-        async with self._slots:
+    async def _place(self, flight: Flight, build_log: BuildLog) -> AsyncIterator[None]:
+        """A place to build in; whoever waits for one waits for nothing else and holds nothing."""
+        assert flight.strategy is not None
+        roots = [self._domain.serving.root]
+        if flight.strategy is Strategy.CROSS and self._domain.plant is not None:
+            roots.append(self._domain.plant.root)
+        waiting = self._scheduler.enter(
+            flight.peer, flight.wanted.derivation.platform, flight.strategy, roots
+        )
+        with self._scheduler.place(waiting):
+            if not waiting.turn.is_set():
+                flight.does(lambda: f"waiting: {self._scheduler.why(waiting)}")
+                await build_log.line(f"waiting: {self._scheduler.why(waiting)}")
+                await waiting.turn.wait()
+            flight.does(_DOING[flight.strategy])
             yield

@@ -75,8 +75,11 @@ class BuildLog:
 
     async def line(self, text: str) -> None:
         """Add a line of our own."""
-        fields = (f"{SIGN}{text}",)
-        await self._send(Result(self._activity, ResultType.BUILD_LOG_LINE, fields))
+        await self._send(self.own(text))
+
+    def own(self, text: str) -> LogMessage:
+        """A line of our own, as a message."""
+        return Result(self._activity, ResultType.BUILD_LOG_LINE, (f"{SIGN}{text}",))
 
     async def listen(self, message: LogMessage) -> None:
         """Pass on what belongs to the build: its lines, its phases, and messages to everyone.

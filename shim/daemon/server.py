@@ -28,6 +28,7 @@ from shim.daemon.nixdaemon import Launch, accepts, plant_launch, serving_launch,
 from shim.daemon.nixstore import Nix
 from shim.daemon.planting import Planter
 from shim.daemon.scans import Scans
+from shim.daemon.scheduling import Scheduler
 from shim.daemon.session import Services, Session, Who
 from shim.daemon.splice import OperatorSession
 from shim.daemon.state import State
@@ -97,7 +98,11 @@ async def _run(
             sweep(domain.plant.root)
             plant = await _nix(config, domain.plant, launch, daemons)
             planter = Planter(config, domain, plant, systems, ring)
-        builds = Builds(config, serving, planter, tables, state, scans, lacks, daemons)
+        scheduler = Scheduler(config)
+        daemons.start_soon(scheduler.look_around)
+        builds = Builds(
+            config, serving, planter, tables, state, scans, lacks, scheduler, domain, daemons
+        )
         await _listen(Services(config, serving.socket, builds))
         daemons.cancel_scope.cancel()
 
