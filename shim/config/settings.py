@@ -109,7 +109,7 @@ class Peer:
     """The domain whose store it sees."""
     systems: tuple[str, ...] = ()
     """Systems for which it may ask us to build; none: all of `systems`."""
-    sessions: int = 40
+    sessions: int = 100
     """Connections it may hold at the same time."""
     builds: int = 100
     """Builds of ours that may run for it at the same time, within `limits`."""
@@ -127,10 +127,13 @@ class Gateway:
     """Where the host key lies that is made at the first start."""
     host_key: Path | None = None
     """Private host key to use instead."""
+    users: tuple[str, ...] = ()
+    """Names under which peers may log in; none: any, since it is the key that says who it is."""
     login_timeout: float = 20
     """Seconds from a connection to the end of its authentication."""
     logins: int = 32
-    """Connections that may be busy authenticating at the same time; further ones are closed."""
+    """Connections that may be busy authenticating at the same time, half of them from one
+    address; further ones wait, up to eight times as many, and are closed after that."""
     keepalive: float = 30
     """Seconds of silence after which a client is asked whether it lives; three unanswered
     questions end the connection."""
