@@ -9,34 +9,21 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from protocol.store.path import STORE_DIR, BadStorePath, StorePath
 from shim import config as configuration
+from shim.cli.stateoption import CONFIG, DIRECTORY, STATE
 from shim.daemon.state import BuildRecord, State
 from shim.errors import ExitCode, ShimError
-
-DIRECTORY: Final = Path("/var/lib/nix-shim")
 
 
 @click.command()
 @click.argument("path")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="The daemon's configuration; names the state and the store directory.",
-)
-@click.option(
-    "--state",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=None,
-    help=f"The daemon's state directory  [default: the configuration's, or {DIRECTORY}]",
-)
+@CONFIG
+@STATE
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object for each attempt, in a list."
 )

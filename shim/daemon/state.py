@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -50,6 +50,12 @@ ALTER TABLE build ADD COLUMN grade TEXT NOT NULL DEFAULT '';
 }
 """Schema of a file -> what brings its tables to the next one; tables it lacks are made anyway."""
 
+
+SELECT: Final = (
+    "SELECT derivation, peer, strategy, outcome, started, seconds, findings, verdict, grade, id"
+    " FROM build "
+)
+"""The fields of a `BuildRecord`, in their order."""
 
 LOOKUPS: Final = 100_000
 """Look-ups that are kept; older ones go."""
@@ -99,6 +105,8 @@ class BuildRecord:
     """Kind of the key that signed the outputs (`shim.keys.Made`); empty when we signed nothing."""
     outputs: tuple[StorePath, ...] = ()
     """Output paths of the derivation, so that they lead to it; not read back."""
+    number: int = field(default=0, compare=False)
+    """Rises from one record to the next; given when it is kept."""
 
 
 class State:
@@ -219,25 +227,38 @@ class State:
 
     def builds(self, derivation: StorePath) -> list[BuildRecord]:
         """The attempts at `derivation`, oldest first."""
-        rows = self._connection.execute(
-            "SELECT derivation, peer, strategy, outcome, started, seconds, findings, verdict, grade"
-            " FROM build WHERE derivation = ? ORDER BY id",
-            (derivation,),
+        return self._records("WHERE derivation = ? ORDER BY id", derivation)
+
+    def recent(self, last: int, *, peer: str = "", after: int = 0) -> list[BuildRecord]:
+        """The last attempts, newest first.
+
+        Args:
+            last: how many at most.
+            peer: only those for this peer; empty: for all.
+            after: only those whose number is greater.
+        """
+        return self._records(
+            "WHERE id > ?1 AND (?2 = '' OR peer = ?2) ORDER BY id DESC LIMIT ?3", after, peer, last
         )
-        return [
-            BuildRecord(
-                StorePath(drv),
-                peer,
-                strategy,
-                outcome,
-                started,
-                seconds,
-                tuple(json.loads(findings)),
-                verdict,
-                grade,
-            )
-            for drv, peer, strategy, outcome, started, seconds, findings, verdict, grade in rows
-        ]
+
+    def _records(self, which: str, *values: object) -> list[BuildRecord]:
+        return [_record(row) for row in self._connection.execute(SELECT + which, values)]
+
+
+def _record(row: tuple[Any, ...]) -> BuildRecord:
+    derivation, peer, strategy, outcome, started, seconds, findings, verdict, grade, number = row
+    return BuildRecord(
+        StorePath(derivation),
+        peer,
+        strategy,
+        outcome,
+        started,
+        seconds,
+        tuple(json.loads(findings)),
+        verdict,
+        grade,
+        number=number,
+    )
 
 
 def _write(path: Path) -> sqlite3.Connection:
