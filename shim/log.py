@@ -37,7 +37,7 @@ EVENTS: Final = {
     "session-ended": "A session at the gateway ended: how, and how many bytes went each way.",
     "session-failed": "A session ended by our own mistake; the traceback follows.",
     "session-opened": "A peer's session reached the daemon.",
-    "session-refused": "A peer asked the gateway for what is not offered, or for too many sessions.",
+    "session-refused": "A peer asked the gateway for what it does not offer, or too much of it.",
     "stopping": "A signal asked us to end.",
     "table-loaded": "An equivalence table is in use.",
     "table-unusable": "A table that we made is damaged; the next scan replaces it.",
