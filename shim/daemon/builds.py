@@ -25,6 +25,7 @@ from shim.daemon.state import State
 from shim.daemon.tables import Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused
 from shim.errors import ShimError
+from shim.keys import KeyRing
 from shim.plan.decision import Decision
 from shim.plan.failures import Kind, StepFailed
 
@@ -38,6 +39,7 @@ class Builds:
         self,
         config: Config,
         serving: Nix,
+        keys: KeyRing,
         planter: Planter | None,
         tables: Tables,
         state: State,
@@ -52,6 +54,7 @@ class Builds:
         Args:
             config: the whole configuration.
             serving: nix-daemon of the domain's serving store.
+            keys: sign what that nix-daemon builds.
             planter: plants in the domain's plant store, if it has one.
             tables: shared by all domains, as are the next two.
             state: remembers what failed and what was built.
@@ -63,7 +66,7 @@ class Builds:
         """
         self._config = config
         self._decider = Decider(serving, tables, state, scans, lacks)
-        means = Means(domain, serving, planter, tables, state, self._decider, scheduler)
+        means = Means(domain, serving, keys, planter, tables, state, self._decider, scheduler)
         self._maker = Maker(means, self._make_inputs)
         self._nursery = nursery
         self._flights: dict[StorePath, Flight] = {}

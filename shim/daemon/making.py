@@ -21,9 +21,11 @@ from shim.daemon.nixstore import Nix
 from shim.daemon.outcomes import Outcome
 from shim.daemon.planting import Planter
 from shim.daemon.scheduling import Scheduler
+from shim.daemon.signing import sign_built
 from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import Tables
 from shim.gates.verdict import Verdict
+from shim.keys import KeyRing, Made
 from shim.plan.decision import Cross, Plain, Step, Strategy
 from shim.plan.failures import Failure, Kind, Lasting, StepFailed, classify, status
 
@@ -45,6 +47,9 @@ _DOING: Final = {
     Strategy.EMULATE: "building under emulation",
 }
 
+_SIGNED: Final = {Strategy.FIXED_OUTPUT: Made.IDENTICAL, Strategy.EMULATE: Made.EMULATED}
+"""What the serving store's nix-daemon builds for us -> the key that says how it came about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -52,6 +57,8 @@ class Means:
 
     domain: Domain
     serving: Nix
+    keys: KeyRing
+    """Sign what the serving store's nix-daemon builds."""
     planter: Planter | None
     """None where the domain has no plant store: nothing is planted there then."""
     tables: Tables
@@ -66,6 +73,7 @@ class Maker:
     def __init__(self, means: Means, inputs: MakeInputs) -> None:
         self._domain = means.domain
         self._serving = means.serving
+        self._keys = means.keys
         self._state = means.state
         self._decider = means.decider
         self._make_inputs = inputs
@@ -240,9 +248,14 @@ class Maker:
                     listen=listen,
                     builds=True,
                 )
-        if not result.is_success:
-            raise StepFailed(result.error_message or result.status.name, result=result)
-        return Outcome(result)
+            if not result.is_success:
+                raise StepFailed(result.error_message or result.status.name, result=result)
+            if result.status is not BuildStatus.BUILT or flight.strategy not in _SIGNED:
+                return Outcome(result)
+            made = _SIGNED[flight.strategy]
+            paths = wanted.derivation.output_paths().values()
+            signed = await sign_built(serving, self._keys, paths, made)
+        return Outcome(result, grade=made if signed else "")
 
     @asynccontextmanager
     async def _place(self, flight: Flight, build_log: BuildLog) -> AsyncIterator[None]:

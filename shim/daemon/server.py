@@ -101,7 +101,7 @@ async def _run(
         scheduler = Scheduler(config)
         daemons.start_soon(scheduler.look_around)
         builds = Builds(
-            config, serving, planter, tables, state, scans, lacks, scheduler, domain, daemons
+            config, serving, ring, planter, tables, state, scans, lacks, scheduler, domain, daemons
         )
         await _listen(Services(config, serving.socket, builds))
         daemons.cancel_scope.cancel()
