@@ -20,6 +20,7 @@ EVENTS: Final = {
     "client-refused": "A connection was turned away before its handshake.",
     "daemon-unreachable": "The gateway could not reach the daemon's socket for a session.",
     "gate-finding": "A gate found something in a planted output.",
+    "gates-judged": "The gates looked at a planted output: verdict, files, bytes, seconds.",
     "gateway-ready": "The gateway's sockets are open; the event has the host key for boards.",
     "key-made": "A signing key was made; boards that check signatures want its public part.",
     "login-failed": "A connection to the gateway ended before a peer's key was shown.",

@@ -325,6 +325,14 @@ def _may_repair(policy: Policy) -> bool:
 
 async def _tell(verdict: Verdict, plan: Plan, build_log: BuildLog) -> None:
     await build_log.line(verdict.summary())
+    log.info(
+        "gates-judged",
+        derivation=plan.native,
+        accepted=verdict.accepted,
+        files=verdict.files,
+        examined=verdict.examined,
+        seconds=round(verdict.seconds, 3),
+    )
     for finding in verdict.findings[:SHOWN]:
         await build_log.line(f"gate: {finding}")
     for finding in verdict.findings:

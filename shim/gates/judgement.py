@@ -5,7 +5,9 @@ is not proved fit.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from shim.gates.blob import Blob
@@ -61,12 +63,14 @@ def judge(
     Returns:
         The verdict; whatever goes wrong on the way is a finding in it, never an exception.
     """
+    begun = time.monotonic()
     try:
-        return _Judgement(subject, settings, gates).run(changes)
+        verdict = _Judgement(subject, settings, gates).run(changes)
     except Exception as error:  # noqa: BLE001 - whatever it is, the result is not proved fit
         report = Report(subject, settings)
         report.add(CRASHED, "", f"the judgement: {type(error).__name__}: {error}")
-        return report.verdict()
+        verdict = report.verdict()
+    return replace(verdict, seconds=time.monotonic() - begun)
 
 
 class _Judgement:

@@ -1,7 +1,7 @@
 """What a judgement says: findings, and whether the result may be imported.  Values only."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -61,12 +61,14 @@ class Verdict:
         findings: worst first, then causes before consequences, then by path.
         files: directory entries and members looked at.
         examined: bytes of content looked at, members counted uncompressed.
+        seconds: that it took by the clock.
     """
 
     accepted: bool
     findings: tuple[Finding, ...]
     files: int
     examined: int
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def worst(self) -> Severity | None:
@@ -91,5 +93,6 @@ class Verdict:
             "accepted": self.accepted,
             "files": self.files,
             "examined": self.examined,
+            "seconds": self.seconds,
             "findings": [finding.as_json() for finding in self.findings],
         }
