@@ -6,6 +6,9 @@ session of the same peer, so that routes, trust and policy are decided in one pl
 
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
 
 import structlog
 import trio
@@ -13,12 +16,15 @@ import trio
 from protocol.errors import RemoteProtocolError
 from protocol.worker.client import ClientConnection
 from shim.daemon.client import ClientGone
-from shim.daemon.session import Services, Session, Who
+from shim.daemon.services import Services
+from shim.daemon.session import Session
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
+from shim.daemon.who import Who
+from shim.preamble import Speaks
 
 log = structlog.get_logger()
 
-NAME = "nix-shim"
+NAME: Final = "nix-shim"
 """How the session is called in messages; its client sees no difference to a nix-daemon."""
 
 
@@ -27,31 +33,43 @@ async def with_session(
 ) -> None:
     """Do `work` with a connection to a session of `who`; the session ends with it.
 
+    A client that leaves in the midst of `work`, or vanishes, does so towards that session too.
+
     Raises:
         DaemonRefused: the session turned us away in its handshake.
         DaemonLost: it broke off.
         Exception: whatever `work` raises.
     """
-    near, far = socket.socketpair()
+    inner = replace(who, speaks=Speaks.WORKER, arguments=(), tells_endings=True)
+    config = services.config
+    near, far = (
+        trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair()
+    )
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
-        nursery.start_soon(
-            _session, services, trio.SocketStream(trio.socket.from_stdlib_socket(far)), who
-        )
-        async with stream:
-            config = services.config
-            upstream = Upstream(NAME, stream, ClientConnection(config.store_dir), config.deadlines)
+        ended = trio.Event()
+        nursery.start_soon(_session, services, far, inner, ended)
+        async with near:
+            upstream = Upstream(NAME, near, ClientConnection(config.store_dir), config.deadlines)
             try:
                 await upstream.greet()
                 await work(upstream)
             except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
                 failure = error
+            if not (isinstance(failure, ClientGone) and failure.vanished):
+                with (
+                    suppress(trio.BrokenResourceError),
+                    trio.move_on_after(config.deadlines.shutdown),
+                ):
+                    await near.send_eof()
+                    await ended.wait()
     if failure is not None:
         raise failure
 
 
-async def _session(services: Services, stream: trio.SocketStream, who: Who) -> None:
+async def _session(
+    services: Services, stream: trio.SocketStream, who: Who, ended: trio.Event
+) -> None:
     async with stream:
         try:
             await Session(services, stream, who, b"").run()
@@ -59,3 +77,5 @@ async def _session(services: Services, stream: trio.SocketStream, who: Who) -> N
             log.debug("inner-session-ended", why=str(gone))
         except (RemoteProtocolError, DaemonLost, DaemonRefused) as error:
             log.warning("inner-session-failed", error=str(error))
+        finally:
+            ended.set()

@@ -28,14 +28,14 @@ from protocol.worker import messages as worker
 from protocol.worker.messages import BuildMode
 from protocol.worker.stderr import LogMessage, Verbosity
 from shim.config import Config
-from shim.daemon import asking
-from shim.daemon.asking import Unanswered
+from shim.daemon.asking import Store, Unanswered
 from shim.daemon.client import ClientGone, Remote
 from shim.daemon.exchange import export, import_stream
 from shim.daemon.framed import QUIET, Framed, shown
 from shim.daemon.inner import with_session
-from shim.daemon.session import Services, Who
+from shim.daemon.services import Services
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
+from shim.daemon.who import Who
 from shim.errors import ShimError
 
 log = structlog.get_logger()
@@ -61,14 +61,23 @@ async def serve_session(services: Services, stream: trio.SocketStream, who: Who)
     """
     config = services.config
     framed = Framed(stream, config.deadlines)
-    client = ServeClient(framed, ServerConnection(config.store_dir), config.deadlines)
+    client = ServeClient(
+        framed,
+        ServerConnection(config.store_dir),
+        config.deadlines,
+        tells_endings=who.tells_endings,
+    )
     code = 1
     try:
         greeted = await client.event(config.deadlines.handshake)
         assert isinstance(greeted, Greeted), greeted
         log.info("client-opened", protocol="serve", version=str(greeted.dialect.number))
         await with_session(
-            services, who, lambda upstream: _Translator(framed, client, upstream, config).run()
+            services,
+            who,
+            lambda upstream: _Translator(
+                framed, client, upstream, config, writes="--write" in who.arguments
+            ).run(),
         )
     except ClientGone as gone:
         code = int(gone.vanished)
@@ -86,13 +95,20 @@ class _Translator:
     """Answers commands by asking a worker session."""
 
     def __init__(
-        self, framed: Framed, client: ServeClient, upstream: Upstream, config: Config
+        self,
+        framed: Framed,
+        client: ServeClient,
+        upstream: Upstream,
+        config: Config,
+        *,
+        writes: bool,
     ) -> None:
         self._framed = framed
         self._client = client
         self._connection = client.connection
         self._upstream = upstream
         self._config = config
+        self._writes = writes
         self._verbosity = int(Verbosity.INFO)
         self._log_limit = 0
         self._log_left: int | None = None
@@ -106,6 +122,8 @@ class _Translator:
             await self._answer(asked.request)
 
     async def _answer(self, request: object) -> None:
+        if type(request) in serve.WRITING and not self._writes:
+            raise Unanswered("this session may only read: it was opened without `--write`")
         match request:
             case serve.DumpStorePath(path):
                 await self._stream(self._upstream.stream(worker.NarFromPath(path)))
@@ -129,7 +147,8 @@ class _Translator:
             case serve.QueryPathInfos(paths):
                 return await self._infos(paths)
             case serve.QueryClosure(include_outputs, paths):
-                return await asking.closure(self._upstream, paths, include_outputs=include_outputs)
+                store = Store(self._upstream)
+                return await store.closure(paths, include_outputs=include_outputs)
             case serve.BuildPaths(wanted, options):
                 return await self._build_paths(wanted, options)
             case serve.BuildDerivation(path, derivation, options):
@@ -171,6 +190,7 @@ class _Translator:
     async def _valid(
         self, paths: frozenset[StorePath], lock: bool, substitute: bool
     ) -> frozenset[StorePath]:
+        lock, substitute = lock and self._writes, substitute and self._writes
         if lock:
             for path in sorted(paths):
                 await self._upstream.ask(worker.AddTempRoot(path))
