@@ -181,6 +181,8 @@ class Decoder:
     def __init__(self, header: Header) -> None:
         self._header = header
         self._mirror: _Mirror | None = None
+        self.offers: tuple[Offer, Offer] | None = None
+        """What client and server offered; known with the first message."""
         self._waiting: list[Frame] = []
         self._greetings = dict.fromkeys(Direction, b"")
 
@@ -233,10 +235,9 @@ class Decoder:
             Number.from_word(int.from_bytes(said[8:_VERSIONS_END], "little"))
             for said in (client, server)
         ]
-        if self._header.protocol is Spoken.SERVE:
-            return _ServeMirror(self._header.store_dir, *map(Offer, numbers))
         offers = [Offer(number) for number in numbers]
-        if min(numbers) >= handshake.FEATURES_SINCE:
+        worker_protocol = self._header.protocol is Spoken.WORKER
+        if worker_protocol and min(numbers) >= handshake.FEATURES_SINCE:
             try:
                 offers = [
                     Offer(number, _features(said, self._header.store_dir))
@@ -244,6 +245,9 @@ class Decoder:
                 ]
             except Underrun:
                 return None
+        self.offers = (offers[0], offers[1])
+        if self._header.protocol is Spoken.SERVE:
+            return _ServeMirror(self._header.store_dir, *offers)
         return _WorkerMirror(self._header.store_dir, *offers)
 
 

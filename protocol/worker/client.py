@@ -223,6 +223,11 @@ class ClientConnection(Machine[ClientEvent]):
 
     # -- what we say
 
+    @property
+    def pulls(self) -> bool:
+        """Whether the daemon asks for the body under way piece by piece: await `Pull` then."""
+        return self._open and self._form is Form.PULLED
+
     def hello(self) -> bytes:
         """What a client begins with; more follows from `to_send` once the daemon has answered."""
         return WORD.pack(handshake.CLIENT_MAGIC) + WORD.pack(self._newest.word)

@@ -192,6 +192,11 @@ class ServerConnection(Machine[ServerEvent]):
 
     # -- what we say
 
+    @property
+    def pulls(self) -> bool:
+        """Whether the body under way comes only if `next_event` asks for it."""
+        return self._step in (self._pull, self._read_piece)
+
     def welcome(self, daemon_version: str, trust: Trust) -> bytes:
         """Answer the greeting: the client may ask now.
 
