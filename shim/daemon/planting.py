@@ -37,6 +37,7 @@ from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.nixstore import Nix
 from shim.daemon.propagated import brought_along
+from shim.daemon.symbols import lacking
 from shim.daemon.upstream import DaemonRefused, Listener, Upstream
 from shim.equivalence.grades import Grade
 from shim.gates import judge
@@ -124,7 +125,7 @@ class Planter:
         started = time.time()
         async with self._plant.connection() as tools:
             await self._realise(tools, plan, narrator, build_log)
-            await self._check_headers(plan)
+            await self._check_toolchain(plan)
             await self._clear(tools, plan)
             async with self._plant.connection(use_substitutes=False) as plot:
                 result = await self._build(plot, plan, build_log)
@@ -215,10 +216,13 @@ class Planter:
         if info.path != path:
             raise StepFailed(f"the text `{path}` came to lie at `{info.path}`: our mistake")
 
-    async def _check_headers(self, plan: Plan) -> None:
-        for native, cross in plan.headers:
+    async def _check_toolchain(self, plan: Plan) -> None:
+        """What planning could not know: it lies in the files of the two toolchains."""
+        checks = [(difference, *pair) for pair in plan.headers]
+        checks += [(lacking, *pair) for pair in plan.runtime]
+        for check, native, cross in checks:
             found = await trio.to_thread.run_sync(
-                difference, _physical(self._root, native), _physical(self._root, cross)
+                check, _physical(self._root, native), _physical(self._root, cross)
             )
             if found is not None:
                 raise StepFailed(

@@ -48,6 +48,12 @@ def as_json(result: Plan | Decline) -> dict[str, Any]:
                 "forbidden": sorted(result.forbidden),
                 "opaque": _sorted(result.opaque),
                 "headers": [list(pair) for pair in result.headers],
+                "runtime": [list(pair) for pair in result.runtime],
+                "exchange": {
+                    "aside": list(result.exchange.aside),
+                    "recorded": _sorted(result.exchange.recorded),
+                },
+                "texts": _sorted(result.texts),
                 "notes": list(result.notes),
             }
 
@@ -127,6 +133,11 @@ def _plan(plan: Plan) -> Iterator[str]:
     yield from _section(
         "must have equal headers", (f"{one.name} and {other.name}" for one, other in plan.headers)
     )
+    yield from _section(
+        "must offer the same symbol versions",
+        (f"{one.name} and {other.name}" for one, other in plan.runtime),
+    )
+    yield from _section("tools that change places", _exchanged(plan))
     yield from _section("notes", plan.notes)
 
 
@@ -156,6 +167,13 @@ def _graft_line(graft: Graft) -> str:
 def _opaque(plan: Plan) -> Iterator[str]:
     for path, why in _items(plan.opaque):
         yield f"{path.name}: {why}"
+
+
+def _exchanged(plan: Plan) -> Iterator[str]:
+    for path in plan.exchange.aside:
+        yield f"{path.name}: named by a native library, not looked at by the build"
+    for tool, native in _items(plan.exchange.recorded):
+        yield f"{tool.name}: runs in the build; {native} is named in the result"
 
 
 def _replacement(row: Replacement) -> dict[str, str]:

@@ -130,6 +130,10 @@ class Plan:
     headers: tuple[tuple[StorePath, StorePath], ...]
     """Native and cross libc outputs whose `include` must be equal in content, once both are valid.
     """
+    runtime: tuple[tuple[StorePath, StorePath], ...]
+    """Native and cross run-time libraries of the toolchain: where both are valid, the native ones
+    must define every symbol version that the cross ones do.
+    """
     replacements: tuple[Replacement, ...]
     """Every occurrence that the planted recipe differs in from the cross one."""
     libraries: frozenset[StorePath] = frozenset()

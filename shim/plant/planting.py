@@ -112,6 +112,7 @@ class Planting:
             forbidden=self.forbidden,
             opaque=dict(self.opaque()),
             headers=self.admission.headers,
+            runtime=self.admission.runtime,
             replacements=replacements(self.used),
             libraries=frozenset(choice.path for choice in self.choices if is_replaced(choice.use)),
             exchange=self.exchange,

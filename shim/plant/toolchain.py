@@ -2,8 +2,9 @@
 
 The compiler itself stays as it is (it is opaque), so what it brings along must be what the native
 compiler brings: the same release from the same source, the same instruction set and float ABI, a
-libc of the same release.  What only the built files can tell, that the two libcs' headers are
-equal, is left to whoever carries the plan out: `Admission.headers`.
+libc of the same release.  What only the built files can tell is left to whoever carries the plan
+out: that the two libcs' headers are equal (`Admission.headers`), and that the native run-time
+libraries offer every symbol version that the cross ones do (`Admission.runtime`).
 """
 
 import re
@@ -27,6 +28,8 @@ class Admission:
     """The table's row for the two; None where the recipe has no compiler and the table no row."""
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     """Native and cross libc outputs whose `include` must be equal."""
+    runtime: tuple[tuple[StorePath, StorePath], ...] = ()
+    """Native and cross run-time libraries: the native ones must offer all that the others do."""
     sources: NativeSources | None = None
     """Where the native compiler finds its headers."""
     notes: tuple[str, ...] = ()
@@ -116,6 +119,9 @@ _WRAPPER: Final[tuple[tuple[str, _Read], ...]] = (
 )
 """What must be equal on both sides, and its name for people."""
 
+_RUNTIME: Final = frozenset({"libc_lib", "cc.lib", "cc.libgcc"})
+"""Slots of a toolchain's libraries that programs load."""
+
 
 def admit(
     graph: CrossGraph, native: Recipe, cross: Recipe, toolchain: Toolchain | None
@@ -157,7 +163,12 @@ def admit(
     if ours.headers and theirs.headers and ours.headers != theirs.headers:
         headers = ((ours.headers, theirs.headers),)
     sources = NativeSources(ours.program, ours.headers) if ours.headers else None
-    return Admission(toolchain, headers, sources, tuple(_notes(ours, theirs)))
+    runtime = tuple(
+        (pair.native, pair.cross)
+        for pair in toolchain.libraries
+        if pair.slot in _RUNTIME and pair.native != pair.cross
+    )
+    return Admission(toolchain, headers, runtime, sources, tuple(_notes(ours, theirs)))
 
 
 def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
