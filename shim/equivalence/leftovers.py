@@ -1,11 +1,11 @@
-"""Counterparts for host derivations that only the cross recipes mention.
+"""What the walk did not pair: counterparts found in another way, and reasons where there is none.
 
 A cross recipe may name a library or program that the native one takes from its standard
 environment (`pwd` of coreutils, in perl).  It has no native mention to stand beside, so it is
 looked up in the whole native graph, and taken only where name, outputs and sources leave one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from protocol.store.path import StorePath
 from shim.equivalence.platforms import Machine, Platforms
@@ -83,3 +83,28 @@ def _below(recipe: Recipe, graph: dict[StorePath, Recipe]) -> set[StorePath]:
             seen |= new
             stack += new
     return seen
+
+
+def users(unpaired: Iterable[Recipe]) -> dict[StorePath, str]:
+    """Input -> name of one of the derivations `unpaired` that use it."""
+    above: dict[StorePath, str] = {}
+    for recipe in sorted(unpaired, key=lambda one: one.path, reverse=True):
+        name = recipe.derivation.name
+        above.update((path, name) for path in recipe.derivation.input_derivations)
+    return above
+
+
+def why_unmet(mentions: set[tuple[str, str]] | None, user: str | None) -> str:
+    """Why the walk met no counterpart of a derivation.
+
+    Args:
+        mentions: name and variable of paired recipes that mention it, where their counterpart
+            mentions nothing like it.
+        user: name of an unpaired derivation that uses it.
+    """
+    if mentions:
+        name, slot = min(mentions)
+        return f"`{slot}` of `{name}` mentions it, the other half of that pair does not"
+    if user:
+        return f"reached only through `{user}`, which has no counterpart"
+    return "no variable that is compared mentions it, such as a list that guards the result"

@@ -12,7 +12,7 @@ from protocol.store.path import StorePath
 from shim.equivalence.differences import Judge, worst
 from shim.equivalence.grades import DifferenceClass, Grade, Role
 from shim.equivalence.graphs import closure, host_triples, system_of, without_forged
-from shim.equivalence.leftovers import adopt
+from shim.equivalence.leftovers import adopt, users, why_unmet
 from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Recipe, Recipes
 from shim.equivalence.source import Derivations
@@ -333,19 +333,19 @@ class _Pairing:
         seen = self.walk.sightings
         for path, error in sorted(self.recipes.broken.items()):
             yield Unpaired(path, native=True, reason=f"cannot be read: {error.why}")
-        for recipe in sorted(self.native_graph, key=lambda one: one.path):
-            if recipe.path not in natives:
-                refused = "; ".join(sorted(seen.refused.get(recipe.path, ())))
-                reason = refused or self.why_unmet(seen.missing.get(recipe.path))
-                yield Unpaired(recipe.path, native=True, reason=reason)
-        for recipe in sorted(self.cross_graph, key=lambda one: one.path):
-            on_host = self.platforms.machine(recipe.path) is Machine.HOST
-            if on_host and recipe.path not in crosses:
-                reason = self.why_unmet(seen.extra.get(recipe.path))
+        left = [one for one in self.native_graph if one.path not in natives]
+        above = users(left)
+        for recipe in sorted(left, key=lambda one: one.path):
+            refused = "; ".join(sorted(seen.refused.get(recipe.path, ())))
+            reason = refused or why_unmet(seen.missing.get(recipe.path), above.get(recipe.path))
+            yield Unpaired(recipe.path, native=True, reason=reason)
+        left = [
+            one
+            for one in self.cross_graph
+            if one.path not in crosses and self.platforms.machine(one.path) is not Machine.ANY
+        ]
+        above = users(left)
+        for recipe in sorted(left, key=lambda one: one.path):
+            if self.platforms.machine(recipe.path) is Machine.HOST:
+                reason = why_unmet(seen.extra.get(recipe.path), above.get(recipe.path))
                 yield Unpaired(recipe.path, native=False, reason=reason)
-
-    def why_unmet(self, mentions: set[tuple[str, str]] | None) -> str:
-        if not mentions:
-            return "reached only through derivations that have no counterpart themselves"
-        name, slot = min(mentions)
-        return f"`{slot}` of `{name}` mentions it, the other half of that pair does not"

@@ -5,6 +5,7 @@ order.  From the given roots the walk follows every such correspondence once and
 saw; it weighs nothing and drops nothing, so its result does not depend on the order of the roots.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,11 @@ LIBC_SLOTS: Final = ("libc_lib", "libc_dev", "libc_bin", "libc")
 TOOLCHAIN_SLOTS: Final = ("stdenv", "cc", "bintools", *LIBC_SLOTS)
 """Variables that hold one part of a toolchain, whatever its name: bootstrap stages name theirs
 differently, and the cross set has no stages."""
+
+_ASSIGNED: Final = re.compile(r"(?<![^\s\"'])[\w.-]+=[\"']?$")
+"""The end of a text that gives what follows it a name."""
+
+_BLANK: Final = re.compile(r"[\s\"']")
 
 SAME_PATH: Final = "same path"
 SAME_NAME: Final = "same name and place"
@@ -197,7 +203,10 @@ class Walk:
             aligned = align([*map(self._key, left)], [*map(self._key, right)])
             named = {*aligned}
             parts = set(self._same_part(slot, left, right, aligned))
-            texts = set(self._same_place(left, right, aligned)) - parts
+            texts = {
+                *self._same_place(left, right, aligned),
+                *self._same_word(left, right, named | parts),
+            } - parts
             for met, how in ((named, SAME_NAME), (parts, SAME_PART), (texts, SAME_TEXT)):
                 for i, j in sorted(met):
                     pairs.add(self._pair(slot, left[i], right[j], how))
@@ -269,6 +278,26 @@ class Walk:
                 text = self._around(left[i + 1])
                 if any(map(str.strip, text)) and text == self._around(right[j + 1]):
                     yield i + 1, j + 1
+
+    def _same_word(
+        self,
+        left: Sequence[Mention],
+        right: Sequence[Mention],
+        met: Iterable[tuple[int, int]],
+    ) -> Iterator[tuple[int, int]]:
+        """Values of the same assignment (`name=.../lib`), which both sides make only once."""
+        places: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        for side, mentions in enumerate((left, right)):
+            known = {pair[side] for pair in met}
+            for i, mention in enumerate(mentions):
+                before, after = self._around(mention)
+                name = _ASSIGNED.search(before)
+                if i not in known and name is not None:
+                    word = name[0], _BLANK.split(after, maxsplit=1)[0]
+                    places.setdefault(word, ([], []))[side].append(i)
+        for one, other in places.values():
+            if len(one) == len(other) == 1:
+                yield one[0], other[0]
 
     def _around(self, mention: Mention) -> tuple[str, str]:
         neutral = self._platforms.neutral

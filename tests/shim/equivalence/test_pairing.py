@@ -106,6 +106,46 @@ def test_different_names_in_equal_text_are_an_input_pair_that_is_not_followed() 
     assert table.host_entry(made.native.attributes["left"].drv) is None
 
 
+@pytest.mark.parametrize(
+    ("native", "cross", "expected"),
+    [
+        ("LD=$one/bin/ld dirs=$left/lib", "dirs=$right/lib", [("left", "right")]),
+        ("LD=$one/bin/ld dirs=$left/lib", "dirs=$right/share", []),
+        ("LD=$one/bin/ld dirs=$left/lib dirs=$one/lib", "dirs=$right/lib", []),
+        ("LD=$one/bin/ld $left/lib", "$right/lib", []),
+        ("LD=$one/bin/ld -Wl,-rpath,$left/lib", "-Wl,-rpath,$right/lib", []),
+    ],
+)
+def test_the_one_value_of_an_assignment_is_an_input_pair_among_other_flags(
+    native: str, cross: str, expected: list[tuple[str, str]]
+) -> None:
+    """As glibc's `user-defined-trusted-dirs` names libgcc, which the cross set has by itself."""
+    made = sets()
+    for name in ("one", "left", "right"):
+        made.both(name)
+    for side, flags in ((made.native, native), (made.cross, cross)):
+        for name in ("one", "left", "right"):
+            flags = flags.replace(f"${name}", str(side.attributes[name]))  # noqa: PLW2901 - a template
+        side.make("app", makeFlags=flags, src=made.world.fixed("app.tar.gz"))
+    entry = made.table("app").host_entry(made.native.attributes["app"].drv)
+    assert entry is not None
+    found = [(one.native, one.cross) for one in entry.inputs if one.slot == "makeFlags"]
+    assert found == [
+        (str(made.native.attributes[one]), str(made.cross.attributes[other]))
+        for one, other in expected
+    ]
+
+
+def test_what_hangs_on_something_unpaired_says_on_what() -> None:
+    made = sets()
+    made.both("below")
+    made.both("lost", buildInputs="@below@")
+    for side, inputs in ((made.native, made.native.attributes["lost"]), (made.cross, "")):
+        side.make("app", buildInputs=inputs, src=made.world.fixed("app.tar.gz"))
+    reasons = {one.path.name: one.reason for one in made.table("app").unpaired}
+    assert reasons["below-1.drv"] == "reached only through `lost-1`, which has no counterpart"
+
+
 def test_a_build_tool_beside_a_library_of_the_same_package_are_two_roles() -> None:
     made = sets()
     made.tool("perl")
