@@ -242,13 +242,17 @@ class Shim:
         done = run(["nix-store", "--store", store, "--check-validity", path], check=False)
         return done.returncode == 0
 
-    def builder(self, *, jobs: int = 8) -> str:
-        """This shim as a line of `nix.buildMachines`, reached without SSH.
+    def uri(self, protocol: str = "ssh-ng") -> str:
+        """This shim as a store, reached without SSH.
 
         Nix runs the remote program directly for the host `localhost` and no other.
         """
         program = f"{SHIM}%20stdio%20--socket%20{self.socket}"
-        return f"ssh-ng://localhost?remote-program={program} aarch64-linux - {jobs} 1 - - -"
+        return f"{protocol}://localhost?remote-program={program}"
+
+    def builder(self, *, jobs: int = 8, protocol: str = "ssh-ng") -> str:
+        """This shim as a line of `nix.buildMachines`, reached without SSH."""
+        return f"{self.uri(protocol)} aarch64-linux - {jobs} 1 - - -"
 
 
 def accepts(path: Path) -> bool:
@@ -323,9 +327,12 @@ class SshDoor:
             " -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
         )
 
-    def builder(self, *, jobs: int = 8) -> str:
-        """A line of `nix.buildMachines`.  Never `localhost`: Nix bypasses SSH for that name."""
-        return f"ssh-ng://root@127.0.0.1 aarch64-linux - {jobs} 1 - - -"
+    def builder(self, *, jobs: int = 8, scheme: str = "ssh-ng://") -> str:
+        """A line of `nix.buildMachines`.  Never `localhost`: Nix bypasses SSH for that name.
+
+        Without a scheme it is one for the protocol `ssh`, the default.
+        """
+        return f"{scheme}root@127.0.0.1 aarch64-linux - {jobs} 1 - - -"
 
 
 @dataclass
