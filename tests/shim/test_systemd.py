@@ -23,7 +23,7 @@ def test_sockets_that_were_passed_are_taken_once(tmp_path: Path) -> None:
         tcp.bind(("127.0.0.1", 0))
 
         numbers = (unix.fileno(), tcp.fileno())
-        place = 'exec 13<&{} 14<&{}; exec 3<&13 4<&14; exec "$@"'.format(*numbers)
+        place = 'exec 213<&{} 214<&{}; exec 3<&213 4<&214; exec "$@"'.format(*numbers)
         done = subprocess.run(
             ["bash", "-c", place, "bash", sys.executable, "-c", program],
             env={**os.environ, "LISTEN_FDS": "2"},
