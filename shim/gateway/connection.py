@@ -13,6 +13,7 @@ import asyncssh
 import structlog
 from asyncssh.packet import SSHPacketLogger
 
+from shim.gateway.channel import SessionChannel
 from shim.gateway.relay import Hold, Relay
 
 log = structlog.get_logger()
@@ -154,11 +155,13 @@ class Server(asyncssh.SSHServer):
             log.info("peer-gone", peer=self._peer[0], why=str(exc) if exc else "left")
         self._door.gone(self._connection)
 
-    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+    def session_requested(
+        self,
+    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
         """Open a channel, if the key is still the peer's: it may have been taken away since."""
         assert self._peer is not None
         peer, key = self._peer
         if self._door.owner(key, self._user) != peer:
             log.warning("session-refused", peer=peer, why="its key was removed")
             return False
-        return self._door.open(self._connection, peer)
+        return SessionChannel(self._connection), self._door.open(self._connection, peer)

@@ -49,9 +49,6 @@ SIGNATURES: Final = (
     *("rsa-sha2-256", "rsa-sha2-512"),
 )
 
-WINDOW: Final = 1 << 21
-"""Bytes that a client may send ahead on a channel; what a stalled session can hold of its data."""
-
 UNANSWERED: Final = 3
 """Keep-alives without an answer after which a client is lost."""
 
@@ -87,7 +84,6 @@ async def options(
         keepalive_interval=config.keepalive,
         keepalive_count_max=UNANSWERED,
         encoding=None,
-        window=WINDOW,
     )
     return made
 

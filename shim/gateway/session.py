@@ -13,6 +13,7 @@ import asyncssh
 import structlog
 
 from shim.execline import NOT_OFFERED, Accepted, Refused, parse
+from shim.gateway.channel import SessionChannel
 from shim.gateway.connection import Connection
 from shim.gateway.relay import UNAVAILABLE, Hold, Relay
 from shim.preamble import Preamble
@@ -21,10 +22,6 @@ log = structlog.get_logger()
 
 CONNECT_DEADLINE: Final = 10.0
 """Seconds for the daemon to accept; one that is up accepts at once."""
-
-LEAST_PACKET: Final = 1024
-"""Least size of packets in bytes that a client must take; RFC 4254 has no least, OpenSSH takes
-32768, and asyncssh never ends sending to one that takes packets of 0."""
 
 NO_SHELL: Final = (
     "nix-shim: there is no shell here; boards come for Nix's stores (ssh-ng://, ssh://)"
@@ -49,7 +46,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
-        if chan._send_pktsize < LEAST_PACKET:  # noqa: SLF001 - asyncssh tells it to nobody
+        if not (isinstance(chan, SessionChannel) and chan.usable):
             chan.abort()
 
     def shell_requested(self) -> bool:
