@@ -143,9 +143,12 @@ emulate = {emulate}
 worst-difference = "{worst}"
 
 [deadlines]
-shutdown = 5
+{deadlines}
 {more}
 """
+
+DEADLINES: Final = {"shutdown": 5, "protect": 0.1}
+"""Those that tests shorten: they delete what was delivered, to have it made again."""
 
 
 @dataclass
@@ -159,6 +162,8 @@ class Shim:
     worst: str = "notable"
     """Worst class of difference that may be planted."""
     emulate: bool = True
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    """Other deadlines than `DEADLINES`."""
     more: str = ""
     """Further sections of the configuration."""
     within: tuple[str, ...] = ()
@@ -196,6 +201,10 @@ class Shim:
                 trust=str(self.trust).lower(),
                 worst=self.worst,
                 emulate=str(self.emulate).lower(),
+                deadlines="\n".join(
+                    f"{name} = {seconds}"
+                    for name, seconds in {**DEADLINES, **self.deadlines}.items()
+                ),
                 more=self.more,
             )
         )
