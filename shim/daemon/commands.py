@@ -19,6 +19,7 @@ from protocol.worker.messages import NarFromPath, QueryValidPaths
 from shim.config import Config
 from shim.daemon import querying
 from shim.daemon.asking import Store, Unanswered
+from shim.daemon.client import Pipe
 from shim.daemon.exchange import export, import_stream
 from shim.daemon.framed import Framed
 from shim.daemon.inner import with_session
@@ -51,7 +52,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-async def command_session(services: Services, stream: trio.SocketStream, who: Who) -> None:
+async def command_session(services: Services, stream: Pipe, who: Who) -> None:
     """Run the command of a peer, and say how it ended.
 
     Raises:

@@ -21,7 +21,7 @@ from protocol.worker.stderr import (
 )
 from shim.channels import LIMIT, Channel, exit_frame, frame
 from shim.config import Deadlines
-from shim.daemon.client import ClientGone, closed_both_ways
+from shim.daemon.client import ClientGone, Pipe, closed_both_ways
 from shim.daemon.upstream import CHUNK
 
 GLANCE: Final = 1.0
@@ -34,7 +34,7 @@ _LINES: Final = frozenset({ResultType.BUILD_LOG_LINE, ResultType.POST_BUILD_LOG_
 class Framed:
     """See the module.  The stream is opened and closed by `shim.daemon.server`."""
 
-    def __init__(self, stream: trio.SocketStream, deadlines: Deadlines) -> None:
+    def __init__(self, stream: Pipe, deadlines: Deadlines) -> None:
         self._stream = stream
         self._deadlines = deadlines
         self._sending = trio.Lock()

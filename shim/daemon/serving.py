@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from typing import Final, TypeAlias, TypeVar
 
 import structlog
-import trio
 
 from protocol.errors import RemoteProtocolError
 from protocol.serve import messages as serve
@@ -29,7 +28,7 @@ from protocol.worker.messages import BuildMode
 from protocol.worker.stderr import LogMessage, Verbosity
 from shim.config import Config
 from shim.daemon.asking import Store, Unanswered
-from shim.daemon.client import ClientGone, Remote
+from shim.daemon.client import ClientGone, Pipe, Remote
 from shim.daemon.exchange import export, import_stream
 from shim.daemon.framed import QUIET, Framed, shown
 from shim.daemon.inner import with_session
@@ -52,7 +51,7 @@ class LogTooLong(Exception):
     """A build said more than its client wants to hear (`max-log-size`)."""
 
 
-async def serve_session(services: Services, stream: trio.SocketStream, who: Who) -> None:
+async def serve_session(services: Services, stream: Pipe, who: Who) -> None:
     """Speak the serve protocol with a peer until it leaves or a command fails.
 
     Raises:

@@ -18,7 +18,7 @@ from protocol.worker.events import Asked, Greeted
 from protocol.worker.follower import Follower
 from protocol.worker.messages import SetOptions
 from protocol.worker.server import ServerConnection
-from shim.daemon.client import ClientGone
+from shim.daemon.client import ClientGone, Pipe
 from shim.daemon.session import Services, Session, Who
 from shim.daemon.upstream import CHUNK, DaemonLost, DaemonRefused, Upstream
 from shim.errors import ShimError
@@ -31,9 +31,7 @@ GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 class OperatorSession:
     """See the module."""
 
-    def __init__(
-        self, services: Services, stream: trio.SocketStream, who: Who, head: bytes
-    ) -> None:
+    def __init__(self, services: Services, stream: Pipe, who: Who, head: bytes) -> None:
         """See the class.
 
         Args:
@@ -99,7 +97,7 @@ class OperatorSession:
             with trio.move_on_after(self._services.config.deadlines.handshake):
                 while connection.next_event() is None:
                     await self._client.send_all(connection.to_send())
-                    connection.receive(await self._client.receive_some(CHUNK))
+                    connection.receive(bytes(await self._client.receive_some(CHUNK)))
                 text = f"cannot reach the serving nix-daemon at `{self._services.serving}`: {why}"
                 await self._client.send_all(connection.refuse(text))
         except (*GONE, RemoteProtocolError):
@@ -138,7 +136,7 @@ class OperatorSession:
                 self._held.append(data)
                 self._follower.from_client(data)
                 await self._pass_on()
-            data = await self._client.receive_some(CHUNK)
+            data = bytes(await self._client.receive_some(CHUNK))
         # A daemon learns from the end of what is sent that its client is gone, and closes.
         await self._daemon.send_eof()
 
