@@ -60,6 +60,7 @@ class Relay(asyncio.Protocol):
         self._held: set[Hold] = set()
         self._transport: asyncio.Transport | None = None
         self._lingering: asyncio.TimerHandle | None = None
+        self._batch: list[bytes] = []
         self.sent = 0
         """Bytes from the client to the daemon."""
         self.received = 0
@@ -116,12 +117,20 @@ class Relay(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """The client said `data`."""
+        if not self._batch:
+            # Packets of 32 KiB come several at a time; each write would wake the daemon.
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._batch.append(data)
         self.sent += len(data)
-        if self._transport is not None:
-            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._batch:
+            self._transport.write(b"".join(self._batch))
+        self._batch.clear()
 
     def send_end(self) -> None:
         """The client will say no more."""
+        self._flush()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
 
