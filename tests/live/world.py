@@ -344,6 +344,105 @@ class SshDoor:
         return f"{scheme}root@127.0.0.1 aarch64-linux - {jobs} 1 - - -"
 
 
+GATEWAY: Final = """\
+socket = "{socket}"
+
+[serving]
+root = "/unused"
+
+[deadlines]
+drain = 2
+
+[gateway]
+addresses = ["127.0.0.1"]
+port = {port}
+state-directory = "{base}"
+{settings}
+"""
+
+
+@dataclass
+class GatewayDoor:
+    """A running `nix-shim gateway` in front of a daemon, with a key for each peer."""
+
+    base: Path
+    daemon: Path
+    """The daemon's socket."""
+    peers: tuple[str, ...] = ("attic",)
+    settings: str = ""
+    """Further lines of `[gateway]`, and sections after them."""
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __enter__(self) -> "GatewayDoor":  # noqa: PYI034 - never subclassed
+        self.base.mkdir(parents=True, exist_ok=True)
+        for peer in self.peers:
+            if not (self.base / peer).exists():
+                run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.base / peer])
+        self.configure()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [SHIM, "gateway", "--config", self.config], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 30
+        while "gateway-ready" not in self.log.read_text():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the gateway did not come up:\n{self.log.read_text()}")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+
+    def configure(self, **more: str) -> None:
+        """Write the configuration.
+
+        Args:
+            more: further lines of a peer's section, by its name.
+        """
+        text = GATEWAY.format(
+            socket=self.daemon, port=self.port, base=self.base / "state", settings=self.settings
+        )
+        for peer in self.peers:
+            text += (
+                f'[peers.{peer}]\nkey-files = ["{self.base / peer}.pub"]\n{more.get(peer, "")}\n'
+            )
+        self.config.write_text(text)
+
+    @property
+    def config(self) -> Path:
+        return self.base / "gateway.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "gateway.log"
+
+    def options(self, peer: str = "attic") -> str:
+        """NIX_SSHOPTS of a board that may come in."""
+        return (
+            f"-p {self.port} -i {self.base}/{peer} -o IdentitiesOnly=yes"
+            " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        )
+
+    def ssh(self, *arguments: str | Path, peer: str = "attic") -> list[str]:
+        """The command of a client; `arguments` are options, the host, and what is to be run."""
+        words = [str(each) for each in arguments]
+        return ["ssh", "-F", "none", "-T", *self.options(peer).split(), *words]
+
+    def builder(self, protocol: str = "ssh-ng", *, jobs: int = 8) -> str:
+        """A line of `nix.buildMachines`.  Never `localhost`: Nix bypasses SSH for that name."""
+        return f"{protocol}://root@127.0.0.1 aarch64-linux - {jobs} 1 - - -"
+
+    def memory(self) -> int:
+        """The most memory that it has held, in bytes."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 @dataclass
 class Board:
     """A board: a store of its own that builds nothing itself."""
