@@ -51,11 +51,11 @@ def lacking(native: Path, cross: Path) -> str | None:
         cross: physical folder of the cross one.
     """
     ours = offered(native)
-    for soname, wanted in sorted(offered(cross).items()):
-        missing = sorted(wanted - ours.get(soname, wanted))
-        if missing:
-            return (
-                f"`{soname}` of `{native.name}` lacks symbol versions that the one of"
-                f" `{cross.name}` has: {', '.join(missing)}"
-            )
-    return None
+    missing = {
+        soname: sorted(wanted - ours.get(soname, wanted))
+        for soname, wanted in sorted(offered(cross).items())
+    }
+    told = [f"{soname} {', '.join(versions)}" for soname, versions in missing.items() if versions]
+    if not told:
+        return None
+    return f"`{native.name}` lacks symbol versions that `{cross.name}` has: {'; '.join(told)}"

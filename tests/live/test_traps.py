@@ -5,21 +5,29 @@ inputs of traps are planted ones too.  Where a rule is taken away, the altered p
 by the shim's own code in the running shim's plant store.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
 import trio
 
-from protocol.store.path import StorePath
+from protocol.store.path import STORE_DIR, StorePath
 from protocol.worker.stderr import LogMessage, Result, ResultType
 from shim import config
+from shim.daemon.imports import Imports
+from shim.daemon.keeping import Keeper
 from shim.daemon.narrator import Narrator
 from shim.daemon.nixstore import Nix
-from shim.daemon.planting import Planter
+from shim.daemon.planting import Job, Planter
+from shim.daemon.propagated import brought_along
+from shim.daemon.state import State
+from shim.daemon.symbols import lacking
 from shim.equivalence import file
 from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
@@ -28,6 +36,8 @@ from shim.keys import KeyRing
 from shim.plan.decision import Cross
 from shim.plan.failures import StepFailed
 from shim.plant import choices, grafts, planting
+from shim.plant.counterparts import Chooser
+from shim.plant.exchange import Exchange
 from shim.plant.graph import CrossGraph, Fate
 from shim.plant.plan import Plan
 from shim.plant.planner import Planner
@@ -39,12 +49,18 @@ from tests.live.world import Board, Shim
 TOOLCHAIN: Final = "base1"
 """A package whose inputs are the native toolchain."""
 
+BRINGING: Final = ("bringing", "needing")
+"""Libraries whose `dev` output names a tool."""
+
 SAYS: Final[dict[str, tuple[str, str] | None]] = {
     "answer": None,
     "asker": ("bin/asker", "42"),
+    "bringer": ("bin/stamped", "stamped"),
     "debugged": ("bin/debugged", "{length} {program}"),
+    "early": ("bin/late", "1"),
     "guarded": ("bin/tower", "1 2 3"),
     "joined": ("bin/tower", "1 2 3"),
+    "late": ("bin/late", "1"),
     "launched": ("libexec/launched-launcher", "launched"),
     "needer": ("bin/stamped", "stamped"),
     "stamped": ("bin/stamped", "stamped"),
@@ -151,6 +167,33 @@ def test_a_tool_that_a_native_input_brings_along_is_run_in_its_other_form(traps:
     assert (traps.out("needer") / "bin" / "stamped.sum").read_text().strip()
 
 
+def test_a_tool_that_only_files_of_a_native_input_name_runs_its_hook(traps: Traps) -> None:
+    assert (traps.out("bringer") / "bin" / "stamped.kit").read_text().strip()
+
+
+def test_what_a_package_propagates_needs_no_repair(traps: Traps) -> None:
+    told = {name: re.search(rf"{name}-1\.0: .*grade (\w+)", traps.told) for name in BRINGING}
+    grades = {name: found[1] for name, found in told.items() if found}
+    # What a script writes down is known by nothing but the finished output.
+    assert grades == {"needing": "checked", "bringing": "repaired"}
+
+
+def test_each_package_gets_the_native_form_among_its_own_inputs(traps: Traps) -> None:
+    for attribute, library in (("early", "earlyBase"), ("late", "base1")):
+        program = world.outputs(traps.natives[attribute])["out"]
+        query = ("nix-store", "--store", traps.board.store, "--query", "--references", program)
+        wanted = world.outputs(world.derivation(f"pkgs.{library}"))["out"]
+        found = [path for path in world.run(query).stdout.split() if "-base1-" in path]
+        assert found == [wanted]
+
+
+def test_no_compiler_is_made_again(traps: Traps) -> None:
+    compilers = traps.shim.plant_root.glob("nix/store/*-unknown-linux-gnu-gcc-1[0-9.]*[0-9]")
+    kept = {path.name for path in compilers if path.is_dir()}
+    cross = world.outputs(world.derivation(f"{world.CROSS}.gcc-unwrapped"))["out"]
+    assert kept == {Path(cross).name}
+
+
 # Each rule taken away
 
 Fates = Callable[[CrossGraph, Slot, StorePath, StorePath], Fate]
@@ -231,6 +274,60 @@ def test_tools_left_to_native_inputs_fail(traps: Traps, monkeypatch: pytest.Monk
     assert FOREIGN in failure(traps, planned(traps, "needer"))
 
 
+def test_files_of_native_inputs_left_unread_fail(traps: Traps) -> None:
+    assert FOREIGN in failure(traps, planned(traps, "bringer"))
+
+
+def test_native_tools_left_beside_the_others_fail(
+    traps: Traps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = planned(traps, "bringer")
+    files = brought_along(traps.shim.serving_root, known.libraries, STORE_DIR)
+    assert planned(traps, "bringer", files).exchange.aside
+    monkeypatch.setattr(planting, "Exchange", lambda *_: Exchange())
+    assert FOREIGN in failure(traps, planned(traps, "bringer", files))
+
+
+def test_tools_recorded_as_they_run_here_fail(
+    traps: Traps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planting.Planting, "native_form", lambda *_: None)
+    traps.natives["needing"] = world.derivation("pkgs.needing")
+    assert FORBIDDEN in failure(traps, planned(traps, "needing"))
+
+
+def test_any_native_form_fails(traps: Traps, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = {name: planned(traps, name).native_inputs for name in ("early", "late")}
+    assert right["early"] != right["late"]
+    for last in (0, -1):
+        monkeypatch.setattr(Chooser, "_offers", any_form(last))
+        plans = {name: planned(traps, name) for name in right}
+        (wrong,) = [plan for name, plan in plans.items() if plan.native_inputs != right[name]]
+        assert FORBIDDEN in failure(traps, wrong, own_inputs(traps, wrong.native))
+
+
+def test_headers_that_differ_are_refused(traps: Traps) -> None:
+    plan = planned(traps, "tower")
+    ((native, _),) = plan.headers
+    other = next(path for path in plan.native_inputs if path.name == "top-1.0-dev")
+    complaint = failure(traps, replace(plan, headers=((native, other),)))
+    assert "no admissible pair" in complaint
+    assert other.name in complaint
+
+
+def test_libraries_that_offer_less_are_refused(traps: Traps) -> None:
+    runtime = planned(traps, "words").runtime
+    assert {native.name.partition("-")[0] for native, _ in runtime} == {"gcc", "glibc"}
+    plants = [traps.shim.plant_root / path.lstrip("/") for pair in runtime for path in pair]
+    assert sum(path.exists() for path in plants) == len(plants)
+    # What another machine's libc offers begins with a later release.
+    less = Path(world.realise(world.derivation("pkgsCross.riscv64.glibc"))[0])
+    (libc,) = [cross for native, cross in runtime if native.name.startswith("glibc")]
+    complaint = lacking(less, traps.shim.plant_root / libc.lstrip("/"))
+    assert complaint is not None
+    assert "libc.so.6 GLIBC_2.17" in complaint
+
+
 def test_guarding_lists_of_the_cross_recipe_fail(
     traps: Traps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,15 +335,39 @@ def test_guarding_lists_of_the_cross_recipe_fail(
     assert "not allowed to refer to" in failure(traps, planned(traps, "guarded"))
 
 
-def planned(traps: Traps, attribute: str) -> Plan:
+def any_form(last: int) -> Callable[..., Iterator[tuple[StorePath, str]]]:
+    """Takes the first or the last of all native forms, wherever the wanted derivation stands."""
+
+    def offers(
+        chooser: Chooser, at: StorePath, variable: str, cross: StorePath
+    ) -> Iterator[tuple[StorePath, str]]:
+        del at, variable
+        yield chooser._counterparts.candidates(cross)[last], "any"
+
+    return offers
+
+
+def own_inputs(traps: Traps, native: StorePath) -> frozenset[StorePath]:
+    """All that a native derivation's own inputs reach."""
+    shown = json.loads(world.run(["nix", "show-derivation", native]).stdout)[native]
+    paths = [
+        world.outputs(drv)[name] for drv, names in shown["inputDrvs"].items() for name in names
+    ]
+    query = ["nix-store", "--store", traps.board.store, "--query", "-R", *paths]
+    return frozenset(map(StorePath, world.run(query).stdout.split()))
+
+
+def planned(
+    traps: Traps, attribute: str, brought: Mapping[StorePath, str] = MappingProxyType({})
+) -> Plan:
     """A plan by whichever rules hold now."""
     planner = Planner(traps.table, Derivations.open(Path("/")))
-    found = planner.plan(StorePath(traps.natives[attribute]))
+    found = planner.plan(StorePath(traps.natives[attribute]), brought)
     assert isinstance(found, Plan), found
     return found
 
 
-def failure(traps: Traps, plan: Plan) -> str:
+def failure(traps: Traps, plan: Plan, allowed: frozenset[StorePath] | None = None) -> str:
     """Carry a plan out by the running shim's daemons; why it failed, and what the build said."""
     said: list[str] = []
 
@@ -257,27 +378,34 @@ def failure(traps: Traps, plan: Plan) -> str:
     async def carry_out() -> None:
         settings = config.load(traps.shim.base / "shim.toml")
         state = settings.state_directory
+        serving = Nix("serving nix-daemon", state / "serving" / "socket", settings)
+        memory = State(traps.shim.base / "traps.sqlite")
         planter = Planter(
             settings,
             settings.all_domains()[config.DEFAULT_DOMAIN],
             Nix("plant nix-daemon", state / "plant" / "socket", settings),
+            Imports(config.DEFAULT_DOMAIN, serving, memory),
+            Keeper(traps.shim.plant_root, settings.deadlines.protect),
             SYSTEMS,
             KeyRing.load(state / "keys"),
         )
         entry = traps.table.host_entry(plan.native)
         assert entry is not None
         narrator = Narrator(hear)
-        async with narrator.building(plan.native, "altered") as build_log:
-            await planter.plant(
-                Cross(entry, plan, "altered"),
-                "aarch64-linux",
-                traps.allowed,
-                {},
-                settings.policy,
-                Nix("serving nix-daemon", state / "serving" / "socket", settings),
-                narrator,
-                build_log,
-            )
+        with closing(memory):
+            async with narrator.building(plan.native, "altered") as build_log:
+                await planter.plant(
+                    Job(
+                        Cross(entry, plan, "altered"),
+                        "aarch64-linux",
+                        traps.allowed if allowed is None else allowed,
+                        {},
+                        settings.policy,
+                        narrator,
+                        build_log,
+                        lambda _: None,
+                    )
+                )
 
     try:
         trio.run(carry_out)

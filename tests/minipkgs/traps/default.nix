@@ -226,6 +226,39 @@ rec {
     '';
   };
 
+  # A tool with a setup hook that runs it.
+  stampKit = program "stamp" {
+    pname = "stamp-kit";
+    setupHook = ./hooks/stamp-kit.sh;
+  };
+
+  # Brings it along by a script of its own: no slot of the recipe tells.
+  bringing = library "base1" {
+    pname = "bringing";
+    postFixup = ''
+      mkdir -p $dev/nix-support
+      echo ${buildPackages.stampKit} >> $dev/nix-support/propagated-native-build-inputs
+    '';
+  };
+  bringer = program "stamped" {
+    pname = "bringer";
+    buildInputs = [ bringing ];
+  };
+
+  # ---- several native forms of one thing ----------------------------------------------------------
+
+  # Natively there are two of it, as bootstrap stages leave behind; across there is one.
+  earlyBase = if cross then base1 else library "base1" { stage = "bootstrap"; };
+  late = program "late" {
+    buildInputs = [ base1 ];
+    libraries = "-lbase1";
+  };
+  early = program "late" {
+    pname = "early";
+    buildInputs = [ earlyBase ];
+    libraries = "-lbase1";
+  };
+
   # ---- what a recipe says about its result ---------------------------------------------------------
 
   # Lists all that it may refer to, and something that it must not.
