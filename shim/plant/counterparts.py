@@ -13,7 +13,7 @@ from protocol.store.path import StorePath
 from shim.equivalence.grades import Role
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Table, Toolchain
-from shim.plant.sources import NativeSources
+from shim.plant.native_compiler import NativeCompiler
 
 
 class Counterparts:
@@ -125,7 +125,7 @@ class Chooser:
         neighbourhood: Neighbourhood,
         entry: Entry,
         toolchain: Toolchain | None,
-        sources: NativeSources | None,
+        compiler: NativeCompiler | None,
     ) -> None:
         """See the class.
 
@@ -134,9 +134,9 @@ class Chooser:
             neighbourhood: of the native derivation.
             entry: the pair that is planted.
             toolchain: the row of its standard environments.
-            sources: where the native compiler finds its headers.
+            compiler: the native one.
         """
-        self.sources = sources
+        self.compiler = compiler
         self._counterparts = counterparts
         self._near = neighbourhood
         self._entry = entry

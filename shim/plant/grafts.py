@@ -13,8 +13,8 @@ from protocol.store.path import StorePath
 from shim.plant.choices import Choice, apply, choose, missing
 from shim.plant.counterparts import Chooser
 from shim.plant.graph import CrossGraph, Fate, Refused, Use
+from shim.plant.native_compiler import VARIABLE, NativeCompiler
 from shim.plant.plan import Kind
-from shim.plant.sources import VARIABLE, NativeSources
 
 DEEPEST: Final = 64
 """Grafts within grafts.  Real chains (hook, stdenv, compiler wrapper, linker wrapper) have four or
@@ -44,7 +44,7 @@ class Grafter:
         self._graph = graph
         self._needs: dict[StorePath, tuple[tuple[StorePath, str, StorePath], ...]] = {}
         self._made: dict[
-            tuple[StorePath, tuple[StorePath, ...], NativeSources | None], Grafted
+            tuple[StorePath, tuple[StorePath, ...], NativeCompiler | None], Grafted
         ] = {}
         self._grafts: dict[StorePath, Derivation] = {}
         self._modulo = HashModulo(self._read, graph.derivations.store_dir)
@@ -64,7 +64,7 @@ class Grafter:
         if depth > DEEPEST:
             raise Refused(Kind.UNSUPPORTED, f"grafts nested deeper than {DEEPEST}: `{path}`")
         chosen = tuple(choose(chooser, *need)[0] for need in self._needed(path, depth))
-        key = path, chosen, chooser.sources
+        key = path, chosen, chooser.compiler
         found = self._made.get(key)
         if found is None:
             found = self._made[key] = self._make(path, chooser, depth)
@@ -120,8 +120,8 @@ class Grafter:
         rewritten = apply(
             self._graph, path, choices, lambda use: self.choice(path, use, chooser, depth), own={}
         )
-        if chooser.sources and rewritten.variable("wrapperName") and rewritten.variable("cc"):
-            script = chooser.sources.script(self._graph.derivations.store_dir)
+        if chooser.compiler and rewritten.variable("wrapperName") and rewritten.variable("cc"):
+            script = chooser.compiler.script(self._graph.derivations.store_dir)
             rewritten = rewritten.setting(
                 {VARIABLE: f"{rewritten.variable(VARIABLE) or ''}{script}"}
             )

@@ -130,7 +130,7 @@ class Planting:
             self.neighbourhood,
             self.entry,
             self.admission.toolchain,
-            self.admission.sources,
+            self.admission.compiler,
         )
 
     @cached_property

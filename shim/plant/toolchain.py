@@ -8,7 +8,7 @@ libraries offer every symbol version that the cross ones do (`Admission.runtime`
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -16,8 +16,8 @@ from protocol.store.path import StorePath
 from shim.equivalence.recipe import Mention, Recipe
 from shim.equivalence.table import Toolchain
 from shim.plant.graph import CrossGraph, Refused
+from shim.plant.native_compiler import NativeCompiler
 from shim.plant.plan import Kind
-from shim.plant.sources import NativeSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Admission:
     """Native and cross libc outputs whose `include` must be equal."""
     runtime: tuple[tuple[StorePath, StorePath], ...] = ()
     """Native and cross run-time libraries: the native ones must offer all that the others do."""
-    sources: NativeSources | None = None
-    """Where the native compiler finds its headers."""
+    compiler: NativeCompiler | None = None
+    """The native one, as far as wrappers of the cross one are told of it."""
     notes: tuple[str, ...] = ()
 
 
@@ -119,6 +119,11 @@ _WRAPPER: Final[tuple[tuple[str, _Read], ...]] = (
 )
 """What must be equal on both sides, and its name for people."""
 
+_UNDONE: Final[Mapping[str, str]] = {"--enable-default-pie": "-fno-pie -no-pie"}
+"""Default that only the cross compiler was configured with -> options that take it back: the
+compiler of a bootstrap stage lacks what the final ones have (gcc manual, "Link Options").
+"""
+
 _RUNTIME: Final = frozenset({"libc_lib", "cc.lib", "cc.libgcc"})
 """Slots of a toolchain's libraries that programs load."""
 
@@ -152,7 +157,8 @@ def admit(
             f"the table does not say which libraries of `{ours.wrapper.path.name}` stand for those"
             f" of `{theirs.wrapper.path.name}`; scan a root that contains `{native.path.name}`",
         )
-    differences = list(_differences(graph, ours, theirs))
+    undone = _undone(graph, ours, theirs) if ours.headers else []
+    differences = list(_differences(graph, ours, theirs, undone))
     if differences:
         raise Refused(
             Kind.TOOLCHAIN,
@@ -162,13 +168,15 @@ def admit(
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     if ours.headers and theirs.headers and ours.headers != theirs.headers:
         headers = ((ours.headers, theirs.headers),)
-    sources = NativeSources(ours.program, ours.headers) if ours.headers else None
+    options = " ".join(_UNDONE[flag] for flag in undone)
+    compiler = NativeCompiler(ours.program, ours.headers, options) if ours.headers else None
     runtime = tuple(
         (pair.native, pair.cross)
         for pair in toolchain.libraries
         if pair.slot in _RUNTIME and pair.native != pair.cross
     )
-    return Admission(toolchain, headers, runtime, sources, tuple(_notes(ours, theirs)))
+    notes = [f"{_UNDONE[flag]} takes back {flag} of the cross compiler" for flag in undone]
+    return Admission(toolchain, headers, runtime, compiler, (*notes, *_notes(ours, theirs)))
 
 
 def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
@@ -198,7 +206,13 @@ def _maker(graph: CrossGraph, recipe: Recipe, variable: str) -> Recipe | None:
     return None
 
 
-def _differences(graph: CrossGraph, ours: Parts, theirs: Parts) -> Iterator[str]:
+def _undone(graph: CrossGraph, ours: Parts, theirs: Parts) -> list[str]:
+    """Defaults of the cross compiler that the native one has not, and that options take back."""
+    here, there = (_configured(graph, each.compiler).split() for each in (ours, theirs))
+    return [flag for flag in there if flag in _UNDONE and flag not in here]
+
+
+def _differences(graph: CrossGraph, ours: Parts, theirs: Parts, undone: list[str]) -> Iterator[str]:
     pairs = [(ours.compiler, theirs.compiler, _COMPILER), (ours.wrapper, theirs.wrapper, _WRAPPER)]
     if ours.libc and theirs.libc:
         pairs.append((ours.libc, theirs.libc, _LIBC))
@@ -207,6 +221,8 @@ def _differences(graph: CrossGraph, ours: Parts, theirs: Parts) -> Iterator[str]
     for native, cross, rules in pairs:
         for what, read in rules:
             here, there = read(graph, native), read(graph, cross)
+            if read is _configured:
+                there = " ".join(flag for flag in there.split() if flag not in undone)
             if here != there:
                 yield f"{what}: native `{here}`, cross `{there}`"
 

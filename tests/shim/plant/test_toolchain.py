@@ -3,7 +3,7 @@
 import pytest
 
 from shim.equivalence.table import Table
-from shim.plant.plan import Decline, Kind, Plan
+from shim.plant.plan import Decline, Graft, Kind, Plan
 from shim.plant.planner import Planner
 from tests.shim.plant.sets import Versions, sets
 
@@ -25,6 +25,10 @@ def test_equal_toolchains_are_admitted() -> None:
         ),
         (Versions(march="-march=rv64g"), "cross `-march=rv64g`"),
         (Versions(hardening="pic"), "hardening flags of the compiler wrapper"),
+        (
+            Versions(configured="--enable-default-ssp"),
+            "configured instruction set and ABI: native ``, cross `--enable-default-ssp`",
+        ),
         (
             Versions(configured="--with-float=soft"),
             "configured instruction set and ABI: native ``, cross `--with-float=soft`",
@@ -77,3 +81,36 @@ def admitted(native: Versions, cross: Versions) -> bool:
     made = sets(native, cross)
     made.both("app", buildInputs="@zlib.dev@")
     return isinstance(made.plan("app"), Plan)
+
+
+def test_a_default_of_the_cross_compiler_alone_is_taken_back() -> None:
+    made = sets(cross=Versions(configured="--enable-default-pie"))
+    made.both("app")
+    plan = made.planted("app")
+    (wrapper,) = [each.derivation for each in plan.grafts if "gcc-wrapper" in each.path.name]
+    # In front of the wrapper's own: the last of these options decides.
+    assert '(-fno-pie -no-pie "${extraBefore[@]}")' in wrapper.env["postFixup"]
+    assert [note for note in plan.notes if "-no-pie takes back --enable-default-pie" in note]
+
+
+def test_a_default_that_both_have_stays_and_one_of_the_native_alone_is_refused() -> None:
+    pie = Versions(configured="--enable-default-pie")
+    made = sets(native=pie, cross=pie)
+    made.both("app")
+    assert not any("-no-pie" in text for g in made.planted("app").grafts for text in texts(g))
+    assert not admitted(pie, Versions())
+
+
+def texts(graft: Graft) -> list[str]:
+    return list(graft.derivation.env.values())
+
+
+def test_libraries_to_compare_are_those_that_programs_load() -> None:
+    made = sets()
+    made.both("app")
+    plan = made.planted("app")
+    native, cross = (side.attributes for side in (made.native, made.cross))
+    assert set(plan.runtime) == {
+        (native["glibc"], cross["glibc"]),
+        (native["compiler"]["lib"], cross["compiler"]["lib"]),
+    }
