@@ -6,6 +6,7 @@ go on as long as somebody else waits for them (`shim.daemon.flight`).
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -16,6 +17,8 @@ from protocol.store.path import StorePath
 from shim.config import Config, Domain
 from shim.daemon.deciding import Decider
 from shim.daemon.flight import Asker, Flight, Wanted
+from shim.daemon.imports import Imports
+from shim.daemon.keeping import Keeper
 from shim.daemon.making import Maker, Means
 from shim.daemon.nixstore import Nix
 from shim.daemon.planting import Planter
@@ -28,48 +31,83 @@ from shim.errors import ShimError
 from shim.keys import KeyRing
 from shim.plan.decision import Decision
 from shim.plan.failures import Kind, StepFailed
+from shim.systems import Systems
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What builds of all domains have in common."""
+
+    config: Config
+    systems: Systems
+    tables: Tables
+    state: State
+    scans: Scans
+    keys: KeyRing
+    lacks: Mapping[str, str | None]
+    """System -> why it cannot be emulated here, or None."""
+    scheduler: Scheduler
+    nursery: trio.Nursery
+    """Where flights live; cancelling it ends them."""
 
 
 class Builds:
     """See the module."""
 
     def __init__(
-        self,
-        config: Config,
-        serving: Nix,
-        keys: KeyRing,
-        planter: Planter | None,
-        tables: Tables,
-        state: State,
-        scans: Scans,
-        lacks: Mapping[str, str | None],
-        scheduler: Scheduler,
-        domain: Domain,
-        nursery: trio.Nursery,
+        self, shared: Shared, name: str, domain: Domain, serving: Nix, plant: Nix | None
     ) -> None:
         """See the class.
 
         Args:
-            config: the whole configuration.
-            serving: nix-daemon of the domain's serving store.
-            keys: sign what that nix-daemon builds.
-            planter: plants in the domain's plant store, if it has one.
-            tables: shared by all domains, as are the next two.
-            state: remembers what failed and what was built.
-            scans: hears of what no table knows.
-            lacks: system -> why it cannot be emulated here, or None.
-            scheduler: gives places to build in, in all domains.
-            domain: the stores.
-            nursery: where flights live; cancelling it ends them.
+            shared: what all domains have in common.
+            name: the domain's.
+            domain: its stores.
+            serving: nix-daemon of its serving store.
+            plant: nix-daemon of its plant store, if it has one.
         """
+        config, seconds = shared.config, shared.config.deadlines.protect
         self._config = config
-        self._decider = Decider(serving, tables, state, scans, lacks)
-        means = Means(domain, serving, keys, planter, tables, state, self._decider, scheduler)
+        self._nursery = shared.nursery
+        self._imports = Imports(name, serving, shared.state)
+        self._keepers = [Keeper(domain.serving.root, seconds)]
+        planter = None
+        if domain.plant is not None and plant is not None:
+            self._keepers.append(Keeper(domain.plant.root, seconds))
+            planter = Planter(
+                config, domain, plant, self._imports, self._keepers[-1], shared.systems, shared.keys
+            )
+        self._decider = Decider(serving, shared.tables, shared.state, shared.scans, shared.lacks)
+        means = Means(
+            domain,
+            serving,
+            shared.keys,
+            planter,
+            shared.tables,
+            shared.state,
+            self._decider,
+            shared.scheduler,
+            self._keepers[0],
+        )
         self._maker = Maker(means, self._make_inputs)
-        self._nursery = nursery
         self._flights: dict[StorePath, Flight] = {}
+
+    async def settle(self) -> None:
+        """Put right what an earlier run left when it was killed, and protect paths from then on.
+
+        Call it once, before anybody asks for builds.
+        """
+        for keeper in self._keepers:
+            keeper.settle()
+            self._nursery.start_soon(keeper.run)
+        await self._imports.settle()
+
+    @property
+    def under_way(self) -> int:
+        """How many builds go on, whether anybody waits for them or not."""
+        return len(self._flights)
 
     def judges(self, derivation: Recipe) -> bool:
         """Whether builds of `derivation` are ours to decide: a foreign system, known outputs."""

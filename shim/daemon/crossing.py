@@ -11,10 +11,11 @@ from protocol.store.build_result import BuildResult
 from protocol.store.path import StorePath
 from protocol.worker.messages import QueryValidPaths
 from shim.daemon.flight import Flight
+from shim.daemon.keeping import Keeper
 from shim.daemon.narrator import BuildLog
 from shim.daemon.nixstore import Nix
 from shim.daemon.outcomes import Outcome
-from shim.daemon.planting import Planter
+from shim.daemon.planting import Job, Planted, Planter
 from shim.daemon.tables import Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused
 from shim.errors import ShimError
@@ -35,9 +36,16 @@ class Crossing:
     """See the module."""
 
     def __init__(
-        self, serving: Nix, planter: Planter, tables: Tables, inputs: MakeInputs, place: Place
+        self,
+        serving: Nix,
+        planter: Planter,
+        tables: Tables,
+        keeper: Keeper,
+        inputs: MakeInputs,
+        place: Place,
     ) -> None:
         self._serving = serving
+        self._keeper = keeper
         self._planter = planter
         self._tables = tables
         self._make_inputs = inputs
@@ -50,25 +58,10 @@ class Crossing:
             StepFailed: it came to nothing.
             DaemonLost, DaemonRefused, ShimError: the serving nix-daemon failed us.
         """
-        await self._bring(step, flight)
-        step = await self._supplied(step)
-        allowed = await self._allowed(step, flight)
-        async with self._place(flight, build_log):
-            try:
-                planted = await self._planter.plant(
-                    step,
-                    flight.wanted.derivation.platform,
-                    allowed,
-                    self._tables.counterparts(allowed),
-                    flight.policy,
-                    self._serving,
-                    flight.narrator,
-                    build_log,
-                )
-            except (DaemonLost, DaemonRefused) as error:
-                raise StepFailed(f"the {error.name} failed: {error}", Kind.DAEMON) from error
-            except ShimError as error:
-                raise StepFailed(str(error), Kind.DAEMON) from error
+        with self._keeper.using(step.plan.native_inputs):
+            await self._bring(step, flight)
+            step = await self._supplied(step)
+            planted = await self._plant(step, flight, build_log)
         log.info(
             "planted",
             derivation=step.plan.native,
@@ -83,6 +76,27 @@ class Crossing:
         named = await trio.to_thread.run_sync(self._tables.realisations, step.plan)
         result: BuildResult = replace(planted.result, built_outputs=named)
         return Outcome(result, told, planted.verdict, planted.made)
+
+    async def _plant(self, step: Cross, flight: Flight, build_log: BuildLog) -> Planted:
+        allowed = await self._allowed(step, flight)
+        async with self._place(flight, build_log):
+            try:
+                return await self._planter.plant(
+                    Job(
+                        step,
+                        flight.wanted.derivation.platform,
+                        allowed,
+                        self._tables.counterparts(allowed),
+                        flight.policy,
+                        flight.narrator,
+                        build_log,
+                        flight.does,
+                    )
+                )
+            except (DaemonLost, DaemonRefused) as error:
+                raise StepFailed(f"the {error.name} failed: {error}", Kind.DAEMON) from error
+            except ShimError as error:
+                raise StepFailed(str(error), Kind.DAEMON) from error
 
     async def _bring(self, step: Cross, flight: Flight) -> None:
         """See that the native inputs of the plant are in the serving store."""

@@ -16,6 +16,7 @@ from shim.config import Domain
 from shim.daemon.crossing import Crossing, MakeInputs
 from shim.daemon.deciding import Decider
 from shim.daemon.flight import Flight
+from shim.daemon.keeping import Keeper
 from shim.daemon.narrator import BuildLog
 from shim.daemon.nixstore import Nix
 from shim.daemon.outcomes import Outcome
@@ -26,8 +27,9 @@ from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import Tables
 from shim.gates.verdict import Verdict
 from shim.keys import KeyRing, Made
-from shim.plan.decision import Cross, Plain, Step, Strategy
+from shim.plan.decision import Cross, Decision, Plain, Step, Strategy
 from shim.plan.failures import Failure, Kind, Lasting, StepFailed, classify, status
+from shim.plan.graph import direct_inputs
 
 log = structlog.get_logger()
 
@@ -65,6 +67,8 @@ class Means:
     state: State
     decider: Decider
     scheduler: Scheduler
+    keeper: Keeper
+    """Of the serving store."""
 
 
 class Maker:
@@ -78,8 +82,9 @@ class Maker:
         self._decider = means.decider
         self._make_inputs = inputs
         self._scheduler = means.scheduler
+        self._keeper = means.keeper
         self._crossing = (
-            Crossing(means.serving, means.planter, means.tables, inputs, self._place)
+            Crossing(means.serving, means.planter, means.tables, means.keeper, inputs, self._place)
             if means.planter is not None
             else None
         )
@@ -97,7 +102,19 @@ class Maker:
         decision = await self._decider.decide(wanted, flight.policy)
         self._decider.note(wanted, decision, flight.peer)
         if decision.steps and decision.steps[0].strategy is Strategy.VALID:
+            self._keeper.deliver(wanted.outputs.values())
             return BuildResult(status=BuildStatus.ALREADY_VALID)
+        outputs = frozenset(wanted.derivation.output_paths().values())
+        inputs = direct_inputs(wanted.derivation, flight.asker.graph)
+        with self._keeper.using(outputs | inputs | {wanted.path}):
+            result = await self._by_any(decision, flight, started)
+            if result.is_success:
+                self._keeper.deliver(outputs)
+        return result
+
+    async def _by_any(self, decision: Decision, flight: Flight, started: float) -> BuildResult:
+        """Try the steps of a decision, one after the other."""
+        wanted = flight.wanted
         log.info(
             "build-started", derivation=wanted.path, peer=flight.peer, decision=decision.lines()
         )
@@ -241,13 +258,15 @@ class Maker:
                     builds=True,
                 )
             else:
-                ((_, result),) = await serving.ask(
-                    BuildPathsWithResults(
-                        (Built(wanted.path, frozenset(wanted.outputs)),), BuildMode.NORMAL
-                    ),
+                built = Built(wanted.path, frozenset(wanted.outputs))
+                results = await serving.ask(
+                    BuildPathsWithResults((built,), BuildMode.NORMAL),
                     listen=listen,
                     builds=True,
                 )
+                if not results:  # since 2.33.2 for what was never begun
+                    raise StepFailed("an input could not be built", Kind.INPUT)
+                result = results[0][1]
             if not result.is_success:
                 raise StepFailed(result.error_message or result.status.name, result=result)
             if result.status is not BuildStatus.BUILT or flight.strategy not in _SIGNED:

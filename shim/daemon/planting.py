@@ -6,7 +6,7 @@ leaves nothing that anyone can fetch.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,21 +24,22 @@ from protocol.worker.messages import (
     BuildDerivation,
     BuildMode,
     BuildPathsWithResults,
-    CollectGarbage,
     NarFromPath,
     QueryPathInfo,
-    QueryReferrers,
     QueryValidPaths,
 )
 from shim.config import Config, Domain, Policy
 from shim.daemon.headers import difference
 from shim.daemon.importing import Export, import_all
+from shim.daemon.imports import Imports
+from shim.daemon.keeping import Keeper
 from shim.daemon.mending import Mended, lowered, repaired
 from shim.daemon.narrator import BuildLog, Narrator
 from shim.daemon.nixstore import Nix
 from shim.daemon.propagated import brought_along
+from shim.daemon.removing import remove
 from shim.daemon.symbols import lacking
-from shim.daemon.upstream import DaemonRefused, Listener, Upstream
+from shim.daemon.upstream import Listener, Upstream
 from shim.equivalence.grades import Grade
 from shim.gates import judge
 from shim.gates.subject import Subject
@@ -55,9 +56,6 @@ log = structlog.get_logger()
 SHOWN: Final = 10
 """Findings, worst first, that a client's log shows; all of them are in ours."""
 
-RETRIES: Final = (0.05, 0.2, 1.0)
-"""Seconds to wait before each new attempt to delete what a nix-daemon calls alive."""
-
 
 @dataclass(frozen=True, slots=True)
 class Planted:
@@ -70,17 +68,58 @@ class Planted:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A plant to be made."""
+
+    step: Cross
+    platform: str
+    """Nix system of the native derivation."""
+    allowed: frozenset[StorePath]
+    """Everything its outputs may refer to besides each other."""
+    counterparts: Mapping[StorePath, StorePath]
+    """Build tools' outputs -> the native ones that a repair may put there."""
+    policy: Policy
+    """Whether a repaired result will do."""
+    narrator: Narrator
+    """Hears what is fetched and built beforehand."""
+    build_log: BuildLog
+    """Hears the planted build."""
+    does: Callable[[str], None]
+    """Hears, in a participle, what is being done."""
+
+
 class Planter:
     """Plants derivations in one domain's plant store.  Holds no state."""
 
     def __init__(
-        self, config: Config, domain: Domain, plant: Nix, systems: Systems, keys: KeyRing
+        self,
+        config: Config,
+        domain: Domain,
+        plant: Nix,
+        imports: Imports,
+        keeper: Keeper,
+        systems: Systems,
+        keys: KeyRing,
     ) -> None:
+        """See the class.
+
+        Args:
+            config: the whole configuration.
+            domain: the stores.
+            plant: nix-daemon of the domain's plant store.
+            imports: into its serving store.
+            keeper: of its plant store.
+            systems: what is known of the target systems.
+            keys: sign what is imported.
+        """
         assert domain.plant is not None
         self._config = config
         self._root = domain.plant.root
         self._serving_root = domain.serving.root
         self._plant = plant
+        self._imports = imports
+        self._keeper = keeper
         self._systems = systems
         self._keys = keys
 
@@ -94,50 +133,36 @@ class Planter:
             brought_along, self._serving_root, plan.libraries, self._config.store_dir
         )
 
-    async def plant(
-        self,
-        step: Cross,
-        platform: str,
-        allowed: frozenset[StorePath],
-        counterparts: Mapping[StorePath, StorePath],
-        policy: Policy,
-        serving: Nix,
-        narrator: Narrator,
-        build_log: BuildLog,
-    ) -> Planted:
-        """Carry out `step` up to the import.
-
-        Args:
-            step: what to plant.
-            platform: Nix system of the native derivation.
-            allowed: everything its outputs may refer to besides each other.
-            counterparts: build tools' outputs -> the native ones that a repair may put there.
-            policy: whether a repaired result will do.
-            serving: the serving store's daemon, for the import.
-            narrator: hears what is fetched and built beforehand.
-            build_log: hears the planted build.
+    async def plant(self, job: Job) -> Planted:
+        """Carry out a plant up to the import.
 
         Raises:
             StepFailed: with the reason.
-            DaemonLost, DaemonRefused: a nix-daemon failed us.
+            DaemonLost, DaemonRefused, ShimError: a nix-daemon failed us.
         """
-        plan = step.plan
+        plan, build_log = job.step.plan, job.build_log
         started = time.time()
         async with self._plant.connection() as tools:
-            await self._realise(tools, plan, narrator, build_log)
+            job.does("fetching and building tools")
+            await self._realise(tools, plan, job.narrator, build_log)
+            self._keeper.deliver(plan.derivation.input_sources)
             await self._check_toolchain(plan)
             await self._clear(tools, plan)
             async with self._plant.connection(use_substitutes=False) as plot:
+                job.does("cross-building")
                 result = await self._build(plot, plan, build_log)
+                job.does("looking through the result")
                 visible = await plot.closure(plan.derivation.input_sources)
-                subject = self._subject(plan, platform, allowed, visible, result)
+                subject = self._subject(plan, job.platform, job.allowed, visible, result)
                 verdict = await trio.to_thread.run_sync(judge, subject, self._config.gates)
                 await _tell(verdict, plan, build_log)
-                made = Made.by_grade(step.entry.grade)
+                made = Made.by_grade(job.step.entry.grade)
                 if verdict.accepted:
-                    await self._import(serving, await self._as_built(plot, plan, made))
-            if not verdict.accepted and _may_repair(policy):
-                async with repaired(subject, counterparts, self._config) as mended:
+                    job.does("importing")
+                    await self._import(await self._as_built(plot, plan, made))
+            if not verdict.accepted and _may_repair(job.policy):
+                job.does("repairing")
+                async with repaired(subject, job.counterparts, self._config) as mended:
                     if mended is not None:
                         await _tell(mended.verdict, plan, build_log)
                     if mended is not None and mended.verdict.accepted:
@@ -145,7 +170,7 @@ class Planter:
                         exports = await self._as_mended(tools, plan, mended, made)
                         # Later plants must find what is imported, not what was built.
                         await self._clear(tools, plan)
-                        await self._import(serving, exports)
+                        await self._import(exports)
             if not verdict.accepted:
                 await self._clear(tools, plan)
                 raise StepFailed(verdict.summary(), verdict=verdict)
@@ -156,9 +181,9 @@ class Planter:
             time.time() - started,
         )
 
-    async def _import(self, serving: Nix, exports: "list[Export]") -> None:
-        async with serving.connection() as upstream:
-            await import_all(upstream, exports)
+    async def _import(self, exports: "list[Export]") -> None:
+        async with self._imports.under_way(each.path for each in exports) as serving:
+            await import_all(serving, exports)
 
     async def _realise(
         self, tools: Upstream, plan: Plan, narrator: Narrator, build_log: BuildLog
@@ -230,28 +255,10 @@ class Planter:
                 )
 
     async def _clear(self, tools: Upstream, plan: Plan) -> None:
-        """Delete what an earlier attempt left at the planned paths, and whatever refers to it.
-
-        A path cannot be deleted while the nix-daemon's process that built it lives, which ends a
-        moment after its connection.
-        """
+        """Delete what an earlier attempt left at the planned paths, and whatever refers to it."""
         paths = frozenset(plan.outputs.values()) | frozenset(plan.dropped.values())
-        left = await tools.ask(QueryValidPaths(paths, substitute=False))
-        if not left:
-            return
-        doomed, fringe = set(left), set(left)
-        while fringe:
-            found = {r for path in fringe for r in await tools.ask(QueryReferrers(path))}
-            fringe = found - doomed
-            doomed |= found
-        for pause in RETRIES:
-            try:
-                await tools.ask(CollectGarbage.delete(frozenset(doomed)))
-            except DaemonRefused:
-                await trio.sleep(pause)
-            else:
-                return
-        await tools.ask(CollectGarbage.delete(frozenset(doomed)))
+        self._keeper.forget(paths)
+        await remove(tools, paths)
 
     async def _build(self, plot: Upstream, plan: Plan, build_log: BuildLog) -> BuildResult:
         if left := await plot.ask(

@@ -20,13 +20,12 @@ import trio
 from protocol.errors import RemoteProtocolError
 from shim import keys, preamble
 from shim.config import DEFAULT_DOMAIN, Config, NixStore
-from shim.daemon.builds import Builds
+from shim.daemon.builds import Builds, Shared
 from shim.daemon.checks import check
 from shim.daemon.client import ClientGone
 from shim.daemon.mending import sweep
 from shim.daemon.nixdaemon import Launch, accepts, plant_launch, serving_launch, supervise
 from shim.daemon.nixstore import Nix
-from shim.daemon.planting import Planter
 from shim.daemon.scans import Scans
 from shim.daemon.scheduling import Scheduler
 from shim.daemon.session import Services, Session, Who
@@ -91,18 +90,17 @@ async def _run(
     scans = Scans(config, tables, state)
     async with trio.open_nursery() as daemons:
         daemons.start_soon(scans.run)
+        scheduler = Scheduler(config)
+        daemons.start_soon(scheduler.look_around)
+        shared = Shared(config, systems, tables, state, scans, ring, lacks, scheduler, daemons)
         name, domain = DEFAULT_DOMAIN, config.all_domains()[DEFAULT_DOMAIN]
         serving = await _nix(config, domain.serving, serving_launch(config, name, domain), daemons)
-        planter = None
+        plant = None
         if domain.plant is not None and (launch := plant_launch(config, name, domain)) is not None:
             sweep(domain.plant.root)
             plant = await _nix(config, domain.plant, launch, daemons)
-            planter = Planter(config, domain, plant, systems, ring)
-        scheduler = Scheduler(config)
-        daemons.start_soon(scheduler.look_around)
-        builds = Builds(
-            config, serving, ring, planter, tables, state, scans, lacks, scheduler, domain, daemons
-        )
+        builds = Builds(shared, name, domain, serving, plant)
+        await builds.settle()
         await _listen(Services(config, serving.socket, builds))
         daemons.cancel_scope.cancel()
 

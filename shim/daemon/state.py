@@ -17,13 +17,16 @@ from urllib.parse import quote
 from protocol.store.path import StorePath
 from shim.errors import ExitCode, ShimError
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS failure (
   derivation TEXT NOT NULL, knowledge TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL,
   PRIMARY KEY (derivation, knowledge)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS import (
+  id INTEGER PRIMARY KEY, domain TEXT NOT NULL, paths TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS build (
   id INTEGER PRIMARY KEY, derivation TEXT NOT NULL, peer TEXT NOT NULL, strategy TEXT NOT NULL,
   outcome TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL, findings TEXT NOT NULL,
@@ -47,6 +50,7 @@ MIGRATION: Final = {
 ALTER TABLE build ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
 ALTER TABLE build ADD COLUMN grade TEXT NOT NULL DEFAULT '';
 """,
+    2: "",
 }
 """Schema of a file -> what brings its tables to the next one; tables it lacks are made anyway."""
 
@@ -158,6 +162,26 @@ class State:
             (derivation, knowledge),
         ).fetchone()
         return None if row is None else str(row[0])
+
+    def begin_import(self, domain: str, paths: frozenset[StorePath]) -> int:
+        """`paths` are about to be imported into a domain's serving store; a number for it."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(
+                "INSERT INTO import (domain, paths) VALUES (?, ?)",
+                (domain, json.dumps(sorted(paths))),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def end_import(self, number: int) -> None:
+        """The import of that number is done, or taken back."""
+        self._connection.execute("DELETE FROM import WHERE id = ?", (number,))
+
+    def imports(self, domain: str) -> list[tuple[int, frozenset[StorePath]]]:
+        """Imports that began and are not known to have ended."""
+        rows = self._connection.execute(
+            "SELECT id, paths FROM import WHERE domain = ? ORDER BY id", (domain,)
+        )
+        return [(number, frozenset(map(StorePath, json.loads(paths)))) for number, paths in rows]
 
     def record(self, build: BuildRecord) -> None:
         """Keep what became of an attempt."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from shim.preamble import Preamble
 from tests.live import world
 from tests.live.conftest import Pair
 from tests.live.world import Board, Shim
@@ -28,8 +29,8 @@ def words(*numbers: int) -> bytes:
     return b"".join(map(WORD.pack, numbers))
 
 
-HANDSHAKE = words(CLIENT_MAGIC, 0x126, 0, 0, 0)
-"""A client of 1.38 without features, affinity and reserved space."""
+HANDSHAKE = Preamble("attic").render() + words(CLIENT_MAGIC, 0x126, 0, 0, 0)
+"""A board's client of 1.38 without features, affinity and reserved space."""
 
 
 @pytest.mark.parametrize("moment", [0.05, 0.3, 0.6, 0.85])
