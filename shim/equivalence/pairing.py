@@ -93,6 +93,8 @@ class _Pairing:
         self.libcs = linked_libcs(tools)
         self.walk = Walk(self.recipes, self.platforms, self.libcs)
         self.judge = Judge(self.platforms)
+        self.outranked: dict[StorePath, str] = {}
+        """Cross derivation -> which other one was preferred; of use for those in no entry."""
         self.provenance = replace(
             provenance,
             native_system=native_system,
@@ -142,7 +144,12 @@ class _Pairing:
                 group.append((candidate, evidence))
         for (_, role), group in groups.items():
             packages = [one for one in group if one[0].cross not in self.libcs]
-            yield from self.best(packages or group if role is Role.HOST else group)
+            best = [*self.best(packages or group if role is Role.HOST else group)]
+            yield from best
+            nearest = (
+                f"`{best[0][0].cross.base}` is nearer to the native `{best[0][0].native.name}`"
+            )
+            self.outranked.update((one.cross, nearest) for one, _ in group)
 
     def best(self, group: Sequence[tuple[Candidate, Evidence]]) -> Iterator[tuple[Candidate, str]]:
         """The nearest of several candidates for one native derivation in one role; all that tie.
@@ -347,5 +354,7 @@ class _Pairing:
         above = users(left)
         for recipe in sorted(left, key=lambda one: one.path):
             if self.platforms.machine(recipe.path) is Machine.HOST:
-                reason = why_unmet(seen.extra.get(recipe.path), above.get(recipe.path))
+                reason = self.outranked.get(recipe.path) or why_unmet(
+                    seen.extra.get(recipe.path), above.get(recipe.path)
+                )
                 yield Unpaired(recipe.path, native=False, reason=reason)

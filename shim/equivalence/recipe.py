@@ -60,12 +60,18 @@ class Recipe:
         return self.derivation.is_fixed
 
 
-def foreign_triple(configure_flags: str) -> str | None:
-    """The host of a cross build, by its flags: where `--host` is not what `--build` is."""
+def foreign_triple(configure_flags: str, system: str) -> str | None:
+    """The host of a cross build, by its flags: where `--host` is not what `--build` is.
+
+    Without `--build` a `--host` of the processor of `system`, the one it is built on, is none:
+    Mozilla's `configure` calls the build machine so, and the host `--target`.
+    """
     host, build = _HOST_FLAG.findall(configure_flags), _BUILD_FLAG.findall(configure_flags)
-    if host and (not build or build[-1] != host[-1]):
-        return str(host[-1])
-    return None
+    if not host or (build and build[-1] == host[-1]):
+        return None
+    if not build and host[-1].partition("-")[0] == system.partition("-")[0]:
+        return None
+    return str(host[-1])
 
 
 def variables(derivation: Derivation) -> dict[str, str]:
@@ -154,7 +160,7 @@ class Recipes:
             for name, text in texts.items()
             if name not in skipped and prefix in text and (found := self._mentions(text, known))
         }
-        triple = foreign_triple(texts.get("configureFlags", ""))
+        triple = foreign_triple(texts.get("configureFlags", ""), derivation.platform)
         return Recipe(path, derivation, derivation.output_paths(), texts, mentions, triple)
 
     def _known(self, derivation: Derivation) -> dict[str, Target]:

@@ -205,6 +205,21 @@ def test_a_derivation_without_a_standard_environment_is_judged_by_its_inputs() -
     assert host_pairs(made, "app")["raw-join.drv"] == "raw-join.drv"
 
 
+def test_a_configure_that_calls_the_build_machine_host_is_for_the_host() -> None:
+    """As Mozilla's does; the flags for cmake, which nixpkgs adds to everything, decide."""
+    made = sets()
+    source_of = made.world.fixed("engine.tar.gz")
+    made.native.make("engine", src=source_of)
+    made.cross.make(
+        "engine",
+        src=source_of,
+        configureFlags=f"--host=x86_64-unknown-linux-gnu --target={TRIPLE}",
+        cmakeFlags="-DCMAKE_SYSTEM_PROCESSOR=riscv64 -DCMAKE_HOST_SYSTEM_PROCESSOR=x86_64",
+    )
+    made.both("app", buildInputs="@engine@")
+    assert host_pairs(made, "app")["engine-1.drv"] == f"engine-{TRIPLE}-1.drv"
+
+
 def test_conflicting_counterparts_are_kept_and_shown() -> None:
     made = sets()
     for name, flag in (("one", "--a"), ("two", "--b")):
@@ -238,6 +253,8 @@ def test_the_nearer_recipe_wins() -> None:
     assert entry is not None
     assert entry.cross == made.cross.attributes["lib"].drv
     assert entry.difference_class is DifferenceClass.BENIGN
+    reasons = [one.reason for one in table.unpaired if one.path.name == entry.cross.name]
+    assert reasons == [f"`{entry.cross.base}` is nearer to the native `lib-1.drv`"]
 
 
 def test_a_root_pair_of_different_names_is_only_declared() -> None:
