@@ -1,50 +1,88 @@
-# A board: `programs.nix-shim-board` turns one host into what Nix needs to use it as a builder.
-{ config, lib, ... }:
+# A board: `programs.nix-shim-board` turns one host and its key into what Nix needs to use it as a builder.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
+  inherit (lib)
+    literalExpression
+    mkDefault
+    mkEnableOption
+    mkIf
+    mkOption
+    types
+    ;
   cfg = config.programs.nix-shim-board;
+  sockets = "/run/nix-shim-board";
 in
 {
   options.programs.nix-shim-board = {
-    enable = lib.mkEnableOption "building on a machine that runs nix-shim";
+    enable = mkEnableOption "building on a machine that runs nix-shim";
 
-    host = lib.mkOption {
-      type = lib.types.str;
+    host = mkOption {
+      type = types.str;
       example = "fast-machine";
-      description = "Host name of the fast machine.  Never `localhost`: Nix bypasses SSH for that name.";
+      description = "Name or address of the fast machine.  Never `localhost`: Nix bypasses SSH for that name.";
     };
 
-    publicHostKey = lib.mkOption {
-      type = lib.types.nullOr lib.types.str;
+    publicHostKey = mkOption {
+      type = types.nullOr types.str;
       default = null;
-      description = "Its SSH host key, base64 of the key line (`base64 -w0 /etc/ssh/ssh_host_ed25519_key.pub`).";
+      description = ''
+        What `nix-shim gateway --config FILE --show-host-key` prints as publicHostKey; null: known_hosts is asked.
+      '';
     };
 
-    user = lib.mkOption {
-      type = lib.types.str;
+    port = mkOption {
+      type = types.port;
+      default = 2222;
+      description = "TCP port of its SSH server.";
+    };
+
+    user = mkOption {
+      type = types.str;
       default = "nix-shim";
-      description = "The user to log in as.";
+      description = "The user to log in as; nix-shim's own SSH server goes by keys only.";
     };
 
-    sshKey = lib.mkOption {
-      type = lib.types.str;
+    sshKey = mkOption {
+      type = types.str;
       default = "/root/.ssh/id_ed25519";
       description = "Private key on the board.";
     };
 
-    systems = lib.mkOption {
-      type = lib.types.listOf lib.types.str;
-      default = [ "aarch64-linux" ];
+    protocol = mkOption {
+      type = types.enum [
+        "ssh-ng"
+        "ssh"
+      ];
+      default = "ssh-ng";
+      description = "With `ssh-ng` the graph of a derivation is sent along, and checked; `ssh` is for Nix before 2.4.";
+    };
+
+    systems = mkOption {
+      type = types.listOf types.str;
+      default = [ pkgs.stdenv.hostPlatform.system ];
+      defaultText = literalExpression "[ pkgs.stdenv.hostPlatform.system ]";
       description = "Systems to build there.";
     };
 
-    maxJobs = lib.mkOption {
-      type = lib.types.ints.positive;
+    maxJobs = mkOption {
+      type = types.ints.positive;
       default = 8;
-      description = "Builds that the board hands out at once; the shim queues by itself.";
+      description = "Builds that the board hands out at once; the shim has limits and a queue of its own.";
     };
 
-    features = lib.mkOption {
-      type = lib.types.listOf lib.types.str;
+    speedFactor = mkOption {
+      type = types.ints.positive;
+      default = 10;
+      description = "How it is preferred to other builders.";
+    };
+
+    features = mkOption {
+      type = types.listOf types.str;
       default = [
         "big-parallel"
         "benchmark"
@@ -53,29 +91,45 @@ in
     };
   };
 
-  config = lib.mkIf cfg.enable {
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = cfg.host != "localhost";
+        message = "programs.nix-shim-board.host: Nix runs the remote program directly for `localhost`, without SSH";
+      }
+    ];
+
     nix.distributedBuilds = true;
-    nix.settings.builders-use-substitutes = lib.mkDefault true;
+    nix.settings.builders-use-substitutes = mkDefault true;
     nix.buildMachines = [
       {
         hostName = cfg.host;
-        protocol = "ssh-ng";
         sshUser = cfg.user;
+        supportedFeatures = cfg.features;
         inherit (cfg)
+          maxJobs
+          protocol
+          publicHostKey
+          speedFactor
           sshKey
           systems
-          maxJobs
-          publicHostKey
           ;
-        supportedFeatures = cfg.features;
       }
     ];
-    # A dead connection blocks its slot for ever otherwise: Nix has no time-out for build hooks.
+
+    # Without keep-alives a dead connection blocks its slot for ever: Nix has no time-out for build hooks.  The alias
+    # makes ssh look the key up by name alone, as Nix writes it, whatever the port.
     programs.ssh.extraConfig = ''
       Host ${cfg.host}
+        Port ${toString cfg.port}
+        HostKeyAlias ${cfg.host}
         ServerAliveInterval 30
         ServerAliveCountMax 4
         ConnectTimeout 10
+        ControlMaster auto
+        ControlPath ${sockets}/%C
+        ControlPersist 60
     '';
+    systemd.tmpfiles.rules = [ "d ${sockets} 0700 root root -" ];
   };
 }

@@ -11,13 +11,16 @@ from shim.errors import ShimError
 
 COMMANDS: Final = {
     "check-config": "Check a configuration, or print what may stand in one.",
+    "collect-garbage": "Delete what nothing keeps from the stores.",
     "decode": "Print protocol bytes, or a recording, in readable form.",
     "doctor": "Check this machine, or a board, and say how to mend what is wrong.",
     "encode": "Turn the JSON of `decode` back into bytes.",
     "gates": "Judge built outputs as a planted result would be.",
     "gateway": "Run the SSH server that boards reach.",
     "history": "List the last builds and what became of them.",
+    "install": "Write systemd units, where there is no NixOS.",
     "keys": "Generate and print the signing keys of each grade.",
+    "nix-daemon": "Become the nix-daemon of a store, for a unit of its own.",
     "plan": "Show what would be planted for a derivation, and why.",
     "record": "Record what a Nix client and its daemon say.",
     "replay": "Play one half of a recording against a living program.",

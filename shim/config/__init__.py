@@ -5,7 +5,7 @@ default, the text below it the key's meaning.  `reading` makes those values of a
 every mistake at once.
 """
 
-from shim.config.reading import load, parse
+from shim.config.reading import build, load, parse
 from shim.config.reference import Key, reference
 from shim.config.settings import (
     DEFAULT_DOMAIN,
@@ -40,6 +40,7 @@ __all__ = [
     "Rule",
     "TableSource",
     "Uploads",
+    "build",
     "load",
     "parse",
     "reference",

@@ -220,6 +220,19 @@ def parse(text: str, *, source: str = "configuration") -> Config:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ShimError(f"{source}: not TOML: {error}", code=ExitCode.CONFIG) from error
+    return build(tree, source=source)
+
+
+def build(tree: object, *, source: str = "configuration") -> Config:
+    """A configuration from what a TOML file holds.
+
+    Args:
+        tree: tables as dictionaries.
+        source: what to call the file in messages.
+
+    Raises:
+        ShimError: as `parse`.
+    """
     try:
         config = CONVERTER.structure(tree, Config)
     except cattrs.BaseValidationError as error:

@@ -1,0 +1,35 @@
+"""`nix-shim collect-garbage`: collect garbage in the serving and plant stores of every domain."""
+
+import json
+from pathlib import Path
+
+import click
+
+from shim import config as configuration
+
+
+@click.command()
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration (TOML), the daemon's own.",
+)
+@click.option(
+    "--max-freed", type=click.IntRange(1), help="Bytes after which to stop, in each store."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each store.")
+def command(path: Path, max_freed: int | None, *, as_json: bool) -> None:
+    """Delete what nothing keeps from the stores that the configuration names.
+
+    What is being built, what was delivered in the last `deadlines.protect` seconds, and what has a
+    root stays.  The host's own store is left to its own garbage collection.
+    """
+    from shim.daemon.collecting import collect  # noqa: PLC0415 - trio comes with it
+
+    for store, freed in collect(configuration.load(path), max_freed):
+        if as_json:
+            click.echo(json.dumps({"store": store, "freed": freed}))
+        else:
+            click.echo(f"{store}: {freed / (1 << 20):.1f} MiB freed")
