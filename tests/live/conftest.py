@@ -34,6 +34,7 @@ class Pair:
     inputs: tuple[str, ...]
     """What a board has before it asks: the native derivation's inputs."""
     table: Path
+    system: str = "aarch64-linux"
 
     @property
     def out(self) -> str:
@@ -42,30 +43,31 @@ class Pair:
     @property
     def asked(self) -> str:
         """The attribute as a board names it."""
-        return f"pkgs.{self.attribute}"
+        return f"pkgsFor.{self.system}.{self.attribute}"
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
+def package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pair]:
     """A package by its attribute; native and cross toolchains are built once per session."""
-    known: dict[str, Pair] = {}
+    known: dict[tuple[str, str], Pair] = {}
     folder = tmp_path_factory.mktemp("tables")
 
-    def get(attribute: str) -> Pair:
-        if attribute not in known:
-            native = world.derivation(f"pkgs.{attribute}")
-            cross = world.derivation(f"{world.CROSS}.{attribute}")
+    def get(attribute: str, system: str = "aarch64-linux") -> Pair:
+        if (system, attribute) not in known:
+            native = world.derivation(f"pkgsFor.{system}.{attribute}")
+            cross = world.derivation(f"{world.CROSS_SETS[system]}.{attribute}")
             world.build_tools(cross)
-            table = world.pair(native, cross, folder / f"{attribute}.table")
-            known[attribute] = Pair(
+            table = world.pair(native, cross, folder / f"{system}-{attribute}.table")
+            known[system, attribute] = Pair(
                 attribute,
                 native,
                 cross,
                 world.outputs(native),
                 tuple(world.inputs(native)),
                 table,
+                system,
             )
-        return known[attribute]
+        return known[system, attribute]
 
     return get
 

@@ -35,6 +35,12 @@ experimental-features = nix-command
 """How every Nix program of the tests is configured; /etc/nix stays as it is."""
 
 CROSS: Final = "pkgsCross.aarch64-multiplatform"
+CROSS_SETS: Final = {
+    "aarch64-linux": CROSS,
+    "armv7l-linux": "pkgsCross.armv7l-hf-multiplatform",
+    "riscv64-linux": "pkgsCross.riscv64",
+}
+"""System -> the set of minipkgs that is cross-compiled for it."""
 
 
 def lacks() -> str | None:
@@ -54,6 +60,13 @@ def lacks() -> str | None:
 def environment(**extra: str) -> dict[str, str]:
     """The environment of a Nix program: ours, with the tests' own settings."""
     return {**os.environ, "NIX_CONFIG": NIX_CONFIG, **extra}
+
+
+def lacks_native(architecture: str) -> str | None:
+    """Why the native set of a Debian architecture cannot be built here; None when it can."""
+    if any((CACHE / "minipkgs" / "files").glob(f"gcc-14-*_{architecture}.deb")):
+        return None
+    return f"no compiler of `{architecture}` is downloaded: scripts/fetch-minipkgs --all"
 
 
 def run(
@@ -125,7 +138,7 @@ def inputs(drv: str) -> list[str]:
 CONFIG: Final = """\
 socket = "{base}/shim.sock"
 state-directory = "{base}/state"
-systems = ["aarch64-linux"]
+systems = [{systems}]
 tables = [{tables}]
 trust-boards = {trust}
 
@@ -168,6 +181,8 @@ class Shim:
     """Further sections of the configuration."""
     within: tuple[str, ...] = ()
     """A command that runs the shim, such as one that takes something away from it."""
+    systems: tuple[str, ...] = ("aarch64-linux",)
+    """What it makes."""
     plant: Path | None = None
     """Root of the plant store; shared between shims that do not run at the same time."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -196,6 +211,7 @@ class Shim:
             CONFIG.format(
                 base=self.base,
                 plant=self.plant_root,
+                systems=", ".join(f'"{system}"' for system in self.systems),
                 tables=", ".join(f'"{table}"' for table in self.tables),
                 cross=str(self.cross).lower(),
                 trust=str(self.trust).lower(),
@@ -261,7 +277,7 @@ class Shim:
 
     def builder(self, *, jobs: int = 8, protocol: str = "ssh-ng") -> str:
         """This shim as a line of `nix.buildMachines`, reached without SSH."""
-        return f"{self.uri(protocol)} aarch64-linux - {jobs} 1 - - -"
+        return f"{self.uri(protocol)} {','.join(self.systems)} - {jobs} 1 - - -"
 
 
 def accepts(path: Path) -> bool:

@@ -2,7 +2,8 @@
 #
 #   pkgs                              what a board evaluates (system, by default aarch64-linux)
 #   pkgsCross.aarch64-multiplatform   the same packages, cross-compiled on x86_64-linux
-#   pkgsCross.armv7l-hf-multiplatform, pkgsCross.riscv64   likewise, for boards without a native set
+#   pkgsFor.SYSTEM                    the same by name; armv7l-linux and riscv64-linux need scripts/fetch-minipkgs --all
+#   pkgsCross.armv7l-hf-multiplatform, pkgsCross.riscv64   likewise
 #   pkgsx86                           the build machine's own packages
 {
   system ? "aarch64-linux",
@@ -43,6 +44,7 @@ let
 in
 {
   pkgs = native.${system};
+  pkgsFor = native;
   pkgsx86 = native.x86_64-linux;
   pkgsCross = {
     aarch64-multiplatform = cross "x86_64-linux" "aarch64-linux";
