@@ -27,7 +27,6 @@ def command(path: Path, log_style: str, log_level: str) -> None:
     registrations, the kernel and the tables; what is missing is named with its remedy.
     """
     log.set_up("json" if log_style == "json" else "console", log_level)
-    loaded = configuration.load(path)
     from shim.daemon.server import serve  # noqa: PLC0415 - trio is imported by this command only
 
-    serve(loaded)
+    serve(lambda: configuration.load(path))

@@ -4,10 +4,11 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from shim.config import Config
+from shim.config import DEFAULT_DOMAIN, Config, Domain, NixStore
 from shim.daemon.nixdaemon import WITHOUT_EMULATORS
 from shim.errors import ExitCode, ShimError
 from shim.systems import Systems
@@ -63,6 +64,15 @@ def plants_lack() -> str | None:
     )
 
 
+def _started(domains: Mapping[str, Domain]) -> Iterator[tuple[str, NixStore]]:
+    """The stores whose nix-daemons we start, with their keys in the configuration."""
+    for name, domain in domains.items():
+        prefix = "" if name == DEFAULT_DOMAIN else f"domains.{name}."
+        for kind, store in (("serving", domain.serving), ("plant", domain.plant)):
+            if store is not None and store.start:
+                yield f"{prefix}{kind}", store
+
+
 def check(config: Config, systems: Systems) -> dict[str, str | None]:
     """Look at everything `config` relies on.
 
@@ -72,30 +82,30 @@ def check(config: Config, systems: Systems) -> dict[str, str | None]:
     Raises:
         ShimError: something without which the daemon is of no use.
     """
-    for name, store in (("serving", config.serving), ("plant", config.plant)):
-        if store is None or not store.start:
-            continue
+    domains = config.all_domains()
+    for name, store in _started(domains):
         if shutil.which(store.program) is None:
             raise ShimError(
                 f"{name}.program: `{store.program}` is not on PATH",
                 hint="install Nix, or name its nix-daemon in the configuration",
                 code=ExitCode.CONFIG,
             )
-    plant_starts = config.plant is not None and config.plant.start
-    if os.geteuid() != 0 and (config.serving.start or plant_starts):
+    if os.geteuid() != 0 and any(_started(domains)):
         raise ShimError(
             "nix-daemons with sandboxes are started by root only",
             hint="run as root, or give serving.socket and plant.socket with start = false",
             code=ExitCode.CONFIG,
         )
-    if config.policy.cross and plant_starts and (lack := plants_lack()) is not None:
+    plants_start = any(domain.plant and domain.plant.start for domain in domains.values())
+    crosses = config.policy.cross or any(rule.cross for rule in config.rules)
+    if crosses and plants_start and (lack := plants_lack()) is not None:
         raise ShimError(
             f"planted builds need a place without emulators: {lack}",
             hint="or set policy.cross = false, which leaves emulation",
             code=ExitCode.UNAVAILABLE,
         )
     lacks = {system: emulation_lack(system, systems) for system in config.systems}
-    if not config.policy.cross:
+    if not crosses:
         for system, found in lacks.items():
             if found is not None:
                 raise ShimError(

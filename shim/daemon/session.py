@@ -1,71 +1,72 @@
 """One client's session: greet it, answer one operation after the other, end.
 
-Relayed operations go to a connection of this session to the serving store's nix-daemon; judged ones
-to `shim.daemon.builds`.  While an answer is under way the client is watched: when it leaves, the
-connections that work for it are closed, and nix-daemons end builds whose client is gone.
+Relayed operations go to a connection of this session to the serving store's nix-daemon; builds to
+`shim.daemon.requests`, uploads to `shim.daemon.uploads`.  While an answer is under way the client
+is watched: when it leaves, the connections that work for it are closed, and nix-daemons end builds
+whose client is gone.
 """
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import suppress
 from textwrap import shorten
-from typing import TypeVar
+from typing import Final
 
 import structlog
 import trio
 
 from protocol.errors import RemoteProtocolError
-from protocol.store.build_result import BuildResult
-from protocol.store.derivation import Derivation
-from protocol.store.derived_path import ALL_OUTPUTS, Built, DerivedPath
-from protocol.store.modulo import HashModulo
-from protocol.store.path import StorePath
-from protocol.store.realisation import DrvOutput, Realisation
+from protocol.store.derived_path import DerivedPath
 from protocol.worker.events import Asked, Greeted
 from protocol.worker.handshake import Trust
 from protocol.worker.messages import (
+    AddMultipleToStore,
+    AddToStoreNar,
     BuildDerivation,
     BuildMode,
     BuildPaths,
     BuildPathsWithResults,
+    EnsurePath,
+    ExportPath,
+    IsValidPath,
+    NarFromPath,
+    QueryMissing,
     SetOptions,
 )
 from protocol.worker.server import ServerConnection
-from shim.config import Config
-from shim.daemon.builds import Builds
-from shim.daemon.client import Client, ClientGone
-from shim.daemon.flight import Asker, Wanted
-from shim.daemon.flightlog import Audience
+from shim.config import Policy
+from shim.daemon.backing import Backing
+from shim.daemon.client import Client, ClientGone, Pipe
 from shim.daemon.narrator import Narrator
 from shim.daemon.relay import relay
-from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream, options
-from shim.equivalence.source import Derivations, UnreadableDerivation
+from shim.daemon.requests import Requests, Sorted
+from shim.daemon.services import Services
+from shim.daemon.sessions import Live
+from shim.daemon.uploads import Intake, Malformed
+from shim.daemon.upstream import DaemonLost, DaemonRefused
+from shim.daemon.who import Who
 from shim.errors import ShimError
-from shim.session.routes import Route, Standing, refusal, route
+from shim.session import policy as policies
+from shim.session.routes import MAX_ROOTS, Route, Standing, refusal, route
 from shim.session.settings import honoured
+from shim.session.uploads import UploadRefused
+
+__all__ = ["Services", "Session", "Who"]
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
+_NO_REPAIR: Final = "repairing is not for boards: it replaces what others rely on"
 
+_NO_CHECK: Final = (
+    "foreign derivations are not checked for boards: a native build would be compared with what may"
+    " have been cross-compiled; the operator of this machine can do that"
+)
 
-@dataclass(frozen=True, slots=True)
-class Who:
-    """The other end of a session."""
-
-    name: str
-    standing: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all sessions share."""
-
-    config: Config
-    serving: Path
-    """Socket of the serving store's nix-daemon."""
-    builds: Builds
+_PROTECTING: Final = frozenset(
+    {
+        *("AddTempRoot", "AddTextToStore", "AddToStore", "BuildDerivation", "BuildPaths"),
+        *("BuildPathsWithResults", "EnsurePath", "QueryValidPaths"),
+    }
+)
+"""Operations by which a nix-daemon's process comes to keep paths for as long as it lives."""
 
 
 class Session:
@@ -74,7 +75,7 @@ class Session:
     def __init__(
         self,
         services: Services,
-        stream: trio.SocketStream,
+        stream: Pipe,
         who: Who,
         head: bytes,
         connection: ServerConnection | None = None,
@@ -82,7 +83,7 @@ class Session:
         """See the class.
 
         Args:
-            services: what all sessions share.
+            services: what all sessions of the domain share.
             stream: the connection; closed by whoever opened it.
             who: the peer or operator at its other end.
             head: bytes of the protocol that were received already.
@@ -94,11 +95,19 @@ class Session:
         self._connection = connection or ServerConnection(self._config.store_dir)
         if head:
             self._connection.receive(head)
-        self._client = Client(stream, self._connection, self._config.deadlines)
+        deadlines = self._config.deadlines
+        self._client = Client(stream, self._connection, deadlines, tells_endings=who.tells_endings)
         self._narrator = Narrator(self._client.log)
-        self._upstream: Upstream | None = None
-        self._closing = AsyncExitStack()
-        self._options: SetOptions | None = None
+        self._backing = Backing(services)
+        self._requests = Requests(services, who, self._client.log, self._backing.connect)
+        self._intake = Intake(
+            services.domain.uploads, services.keys, self._config.store_dir, deadlines.transfer
+        )
+        self._roots = 0
+
+    @property
+    def _is_peer(self) -> bool:
+        return self._who.standing is Standing.PEER
 
     async def run(self) -> None:
         """Serve the client until it leaves.
@@ -109,29 +118,42 @@ class Session:
         """
         try:
             if await self._greet():
-                while True:
-                    event = await self._client.event(self._config.deadlines.idle)
-                    assert isinstance(event, Asked), event
-                    await self._answer(event)
+                with self._services.sessions.shown(self._who) as live:
+                    while True:
+                        await self._serve_one(live)
+                raise ClientGone("it asked nothing while the daemon stopped")
         except RemoteProtocolError as error:
             with suppress(ClientGone):
                 await self._client.fail(str(error))
             raise
         finally:
             with trio.CancelScope(shield=True):
-                await self._closing.aclose()
+                await self.close()
+
+    async def _serve_one(self, live: Live) -> None:
+        asked = await self._client.event(self._config.deadlines.idle)
+        assert isinstance(asked, Asked), asked
+        live.doing = asked.operation.name
+        try:
+            await self._answer(asked)
+        finally:
+            live.doing = ""
 
     def takes(self, asked: Asked) -> bool:
-        """Whether a request asks for a build that is ours to judge."""
+        """Whether a request asks for a build that is ours to judge; reads files."""
         match asked.request:
             case BuildDerivation(derivation=derivation, mode=BuildMode.NORMAL):
                 return self._services.builds.judges(derivation)
             case (
                 BuildPaths(paths=paths, mode=BuildMode.NORMAL)
                 | BuildPathsWithResults(paths=paths, mode=BuildMode.NORMAL)
+                | QueryMissing(paths=paths)
             ):
-                graph = self._graph()
-                return any(self._wanted(path, graph) is not None for path in paths)
+                graph = self._services.graph()
+                return any(self._requests.wanted(path, graph) is not None for path in paths)
+            case EnsurePath(path=path):
+                root = self._services.domain.serving.root
+                return not root.joinpath(path.lstrip("/")).exists()
             case _:
                 return False
 
@@ -148,24 +170,24 @@ class Session:
         Raises:
             ClientGone, RemoteProtocolError: the client left, or broke the protocol.
         """
-        self._options = settings
+        self._backing.settings = settings
         self._connection.take_over(asked)
         await self._answer(asked)
         return self._connection.unread()
 
     async def close(self) -> None:
         """End the connections that work for this session."""
-        await self._closing.aclose()
+        await self._backing.close()
 
     async def _greet(self) -> bool:
         greeted = await self._client.event(self._config.deadlines.handshake)
         assert isinstance(greeted, Greeted), greeted
         try:
-            upstream = await self._serving()
+            upstream = await self._backing.get()
         except (ShimError, DaemonLost, DaemonRefused) as error:
             await self._client.send(self._connection.refuse(str(error)))
             return False
-        trusted = self._who.standing is Standing.OPERATOR or self._config.trust_boards
+        trusted = not self._is_peer or self._config.trust_boards
         await self._client.send(
             self._connection.welcome(
                 upstream.daemon_version, Trust.TRUSTED if trusted else Trust.NOT_TRUSTED
@@ -176,20 +198,6 @@ class Session:
         )
         return True
 
-    async def _serving(self) -> Upstream:
-        """This session's connection to the serving store's daemon, opened when first needed."""
-        if self._upstream is None:
-            self._upstream = await self._closing.enter_async_context(
-                Upstream.open(
-                    "serving nix-daemon",
-                    self._services.serving,
-                    self._config.store_dir,
-                    self._config.deadlines,
-                )
-            )
-            await self._upstream.ask(self._options or options())
-        return self._upstream
-
     async def _answer(self, asked: Asked) -> None:
         name = asked.operation.name
         try:
@@ -198,152 +206,188 @@ class Session:
                     log.info("operation-refused", operation=name)
                     await self._client.fail(refusal(name))
                 case Route.OPTIONS:
-                    assert isinstance(asked.request, SetOptions)
-                    await self._take_options(asked.request)
-                case Route.RELAY | Route.UPLOAD | Route.DOWNLOAD | Route.ROOT:
+                    await self._take_options(asked)
+                case Route.UPLOAD:
+                    await self._take_upload(asked)
+                case Route.DOWNLOAD:
+                    await self._hand_out(asked)
+                case Route.ROOT:
+                    await self._take_root(asked)
+                case Route.RELAY:
                     await self._relay(asked)
                 case Route.JUDGE:
                     await self._judge(asked)
-        except (DaemonLost, DaemonRefused) as lost:
-            await self._lose_upstream()
+        except DaemonRefused as refused:
+            await self._client.send(self._connection.fail(refused.error))
+        except DaemonLost as lost:
+            await self._backing.lose()
             await self._client.fail(str(lost))
         except ShimError as error:
+            log.info("request-refused", operation=name, why=str(error))
             await self._client.fail(str(error))
 
-    async def _lose_upstream(self) -> None:
-        await self._closing.aclose()
-        self._closing = AsyncExitStack()
-        self._upstream = None
+    async def _relay(self, asked: Asked) -> None:
+        if isinstance(asked.request, SetOptions):
+            self._backing.settings = asked.request
+        if self._is_peer and getattr(asked.request, "repair", False):
+            await self._client.fail(_NO_REPAIR)
+            return
+        self._backing.protects |= asked.operation.name in _PROTECTING
+        await relay(
+            asked,
+            self._client,
+            await self._backing.get(),
+            self._narrator.renumber(),
+            self._config.deadlines,
+        )
 
-    async def _take_options(self, asked: SetOptions) -> None:
+    async def _take_options(self, asked: Asked) -> None:
         """Take over what is honoured of a peer's settings; tell it of the rest."""
-        self._options, ignored = honoured(asked, options())
-        await (await self._serving()).ask(self._options)
+        assert isinstance(asked.request, SetOptions)
+        self._backing.settings, ignored = honoured(asked.request, self._backing.base)
+        await (await self._backing.get()).ask(self._backing.settings)
         if ignored:
             log.info("settings-ignored", names=ignored)
             names = shorten(", ".join(ignored), 400)
             await self._narrator.say(f"settings that boards may not change are ignored: {names}")
         await self._client.send(self._connection.reply(None))
 
-    async def _relay(self, asked: Asked) -> None:
-        if isinstance(asked.request, SetOptions):
-            self._options = asked.request
-        await relay(
-            asked,
-            self._client,
-            await self._serving(),
-            self._narrator.renumber(),
-            self._config.deadlines,
-        )
+    async def _take_upload(self, asked: Asked) -> None:
+        request, listen = asked.request, self._narrator.renumber()
+        upstream = await self._backing.get()
+        assert isinstance(request, AddToStoreNar | AddMultipleToStore)
+        if request.repair:
+            await self._client.fail(_NO_REPAIR)
+            return
+        self._backing.protects = True
+        try:
+            if isinstance(request, AddToStoreNar):
+                await self._intake.take_one(request, self._client, upstream, listen)
+            else:
+                await self._intake.take_many(self._client, upstream, listen)
+        except (UploadRefused, Malformed):
+            await self._backing.lose()  # it may be within a body that will not come
+            raise
+        await self._client.send(self._connection.reply(None))
+
+    async def _hand_out(self, asked: Asked) -> None:
+        """Relay what reads a path, if it is proven and this peer's policy admits it."""
+        assert isinstance(asked.request, NarFromPath | ExportPath)
+        path = asked.request.path
+        # nix-daemons below 2.33 send whatever lies there, the output of a build under way as well.
+        if not await (await self._backing.get()).ask(IsValidPath(path)):
+            await self._client.fail(f"path '{path}' is not valid")
+        elif why := self._services.provenances.path_refusal(path, self._policies):
+            await self._client.fail(why)
+        else:
+            await self._relay(asked)
+
+    def _policies(self, package: str) -> list[Policy]:
+        config = self._services.config
+        return [
+            policies.resolve(config.policy, config.rules, self._who.name, system, package)
+            for system in config.systems
+        ]
+
+    async def _take_root(self, asked: Asked) -> None:
+        self._roots += 1
+        if self._roots > MAX_ROOTS:
+            await self._client.fail(f"more than {MAX_ROOTS} temporary roots on one connection")
+        else:
+            await self._relay(asked)
 
     async def _judge(self, asked: Asked) -> None:
-        builds = self._services.builds
+        mode = getattr(asked.request, "mode", BuildMode.NORMAL)
+        if self._is_peer and mode is BuildMode.REPAIR:
+            await self._client.fail(_NO_REPAIR)
+            return
         match asked.request:
-            case BuildDerivation(path=path, derivation=derivation, mode=BuildMode.NORMAL) if (
-                builds.judges(derivation)
-            ):
-                wanted = Wanted(path, derivation, derivation.output_paths())
-                result = await self._client.while_listening(lambda: self._make(wanted))
-                await self._client.send(self._connection.reply(result))
-            case BuildPaths(paths=paths, mode=BuildMode.NORMAL):
+            case BuildDerivation():
+                await self._judge_flat(asked, asked.request)
+            case BuildPaths(paths=paths) | BuildPathsWithResults(paths=paths):
                 await self._judge_paths(asked, paths)
-            case BuildPathsWithResults(paths=paths, mode=BuildMode.NORMAL):
-                await self._judge_paths(asked, paths)
+            case QueryMissing(paths=paths):
+                await self._judge_missing(paths)
+            case EnsurePath():
+                await self._judge_path(asked, asked.request)
             case _:
                 await self._relay(asked)
 
-    async def _judge_paths(self, asked: Asked, paths: Sequence[DerivedPath]) -> None:
+    async def _judge_flat(self, asked: Asked, request: BuildDerivation) -> None:
+        requests, dropped = self._requests, self._intake.dropped
+        ours = self._services.builds.judges(request.derivation)
+        if why := await requests.flat_refusal(request, dropped):
+            log.warning("build-refused", derivation=request.path, why=why)
+            await self._client.send(self._connection.reply(await requests.refuse(why)))
+        elif ours and request.mode is BuildMode.NORMAL:
+            result = await self._client.while_listening(
+                lambda: requests.build_flat(request, dropped), requests.gone
+            )
+            await self._backing.renew()
+            await self._client.send(self._connection.reply(result))
+        elif ours and self._is_peer:
+            await self._client.fail(_NO_CHECK)
+        else:
+            await self._relay(asked)
+
+    async def _judge_paths(self, asked: Asked, paths: tuple[DerivedPath, ...]) -> None:
         """Answer a request for several paths, of which some may be ours to make."""
-        graph = self._graph()
-        ours = {path: found for path in paths if (found := self._wanted(path, graph)) is not None}
-        if not ours:
+        assert isinstance(asked.request, BuildPaths | BuildPathsWithResults)
+        found = await self._requests.sort(paths)
+        for why in found.refused.values():
+            log.warning("build-refused", why=why)
+        if asked.request.mode is not BuildMode.NORMAL:
+            await self._check(asked, found)
+            return
+        found.below.extend(await self._requests.below(found, await self._backing.get()))
+        if not (found.refused or found.ours or found.below):
             await self._relay(asked)
             return
-        rest = tuple(path for path in paths if path not in ours)
-        try:
-            results = await self._client.while_listening(lambda: self._make_all(ours, rest, graph))
-        except DaemonRefused as refused:
-            await self._client.send(self._connection.fail(refused.error))
-            return
+        settings = self._backing.settings
+        keep_going = settings is not None and settings.keep_going
+        results = await self._client.while_listening(
+            lambda: self._requests.build_all(found, keep_going=keep_going), self._requests.gone
+        )
+        await self._backing.renew()
         if isinstance(asked.request, BuildPathsWithResults):
-            answer = tuple((path, results[path]) for path in paths if path in results)
+            answer = tuple((path, results[path]) for path in paths)
             await self._client.send(self._connection.reply(answer))
             return
         failed = [each.error_message for each in results.values() if not each.is_success]
         if failed:
-            await self._client.fail("\n".join(failed))
+            await self._client.fail("\n".join(dict.fromkeys(failed)))
         else:
             await self._client.send(self._connection.reply(None))
 
-    async def _make_all(
-        self, ours: dict[DerivedPath, Wanted], rest: tuple[DerivedPath, ...], graph: Derivations
-    ) -> dict[DerivedPath, BuildResult]:
-        asker = self._asker(graph)
-        results: dict[DerivedPath, BuildResult] = {}
-        for path, wanted in ours.items():
-            result = await self._services.builds.make(wanted, asker)
-            results[path] = self._with_outputs(result, wanted, graph)
-        self._look_anew()
-        if rest:
-            results |= dict(
-                await (await self._serving()).ask(
-                    BuildPathsWithResults(rest, BuildMode.NORMAL),
-                    listen=self._narrator.renumber(),
-                    builds=True,
-                )
+    async def _check(self, asked: Asked, found: Sorted) -> None:
+        """Answer a request to check or to repair."""
+        if self._is_peer and found.ours:
+            await self._client.fail(_NO_CHECK)
+        elif found.refused:
+            await self._client.fail("\n".join(dict.fromkeys(found.refused.values())))
+        else:
+            await self._relay(asked)
+
+    async def _judge_missing(self, paths: tuple[DerivedPath, ...]) -> None:
+        upstream = await self._backing.get()
+        answer = await self._client.while_listening(
+            lambda: self._requests.missing(paths, upstream), self._requests.gone
+        )
+        await self._client.send(self._connection.reply(answer))
+
+    async def _judge_path(self, asked: Asked, request: EnsurePath) -> None:
+        """Make a missing path if a foreign derivation of the store makes it."""
+        upstream = await self._backing.get()
+        made = None
+        if not await upstream.ask(IsValidPath(request.path)):
+            made = await self._client.while_listening(
+                lambda: self._requests.ensure(request.path, upstream), self._requests.gone
             )
-        return results
-
-    async def _make(self, wanted: Wanted) -> BuildResult:
-        result = await self._services.builds.make(wanted, self._asker(self._graph()))
-        self._look_anew()
-        return result
-
-    def _look_anew(self) -> None:
-        """Use another connection from here on: the old one's nix-daemon remembers what it missed.
-
-        The old one stays open: it protects what the client uploaded from the garbage collector.
-        """
-        self._upstream = None
-
-    def _asker(self, graph: Derivations) -> Asker:
-        return Asker(
-            self._who.name,
-            lambda _: self._config.policy,
-            graph,
-            Audience(self._client.log).hear,
-        )
-
-    def _graph(self) -> Derivations:
-        return Derivations.open(self._config.serving.root, self._config.store_dir)
-
-    def _wanted(self, path: DerivedPath, graph: Derivations) -> Wanted | None:
-        """The foreign derivation that `path` asks for, if it is one."""
-        if not isinstance(path, Built) or not isinstance(path.derivation, StorePath):
-            return None
-        try:
-            derivation = graph[path.derivation]
-        except UnreadableDerivation:
-            return None  # the nix-daemon says what it thinks of it
-        if not self._services.builds.judges(derivation):
-            return None
-        known = derivation.output_paths()
-        names = known if path.outputs == ALL_OUTPUTS else path.outputs
-        if not set(names) <= set(known):
-            return None
-        return Wanted(path.derivation, derivation, {name: known[name] for name in names})
-
-    def _with_outputs(self, result: BuildResult, wanted: Wanted, graph: Derivations) -> BuildResult:
-        """Say which outputs a success made, by the names that old and new clients understand."""
-        if not result.is_success or result.built_outputs:
-            return result
-        assert isinstance(wanted.derivation, Derivation)
-        hashes = HashModulo(graph.__getitem__, self._config.store_dir)
-        modulo = hashes.masked(wanted.derivation).hashes
-        return replace(
-            result,
-            built_outputs={
-                name: Realisation(DrvOutput.of(modulo[name], name), path)
-                for name, path in wanted.outputs.items()
-            },
-        )
+        if made is None:
+            await self._relay(asked)
+            return
+        await self._backing.renew()
+        if made.is_success:
+            await self._client.send(self._connection.reply(None))
+        else:
+            await self._client.fail(made.error_message)
