@@ -313,6 +313,7 @@ class _Server:
     """Answers what was answered."""
 
     def __init__(self, recorded: Recorded, exempt: Iterable[str]) -> None:
+        self._is_worker = recorded.header.protocol is Protocol.WORKER
         self._line = _Line(_server_connection(recorded.header, recorded.server))
         self._recorded = recorded
         self._exempt = frozenset(exempt)
@@ -422,7 +423,7 @@ class _Server:
             case Failed(error):
                 yield from self._line.send(connection.fail(error))
                 self._asked, self._bodied = None, True
-            case PeerClosed() if self._asked is not None:
+            case PeerClosed() if self._asked is not None and not self._is_worker:
                 yield from self._refuse("the recorded server closed the connection")
             case _:
                 pass

@@ -16,7 +16,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.transcript.decode import messages
 from protocol.transcript.record import Frame, RecordingReader, RecordingWriter
 
-RECORDINGS: Final = Path(__file__).resolve().parents[1] / "golden" / "recordings"
+RECORDINGS: Final = Path(__file__).resolve().parents[1] / "transcripts"
 PATIENCE: Final = 5.0
 """Seconds of processor time for one session."""
 

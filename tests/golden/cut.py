@@ -29,6 +29,7 @@ from protocol.worker.results import Added, BuildMode, ValidPathInfo
 from shim.valuejson.convert import to_json_list
 from shim.valuejson.form import render
 from shim.valuejson.types import Protocol, readings
+from tests.support.recorded import RECORDINGS
 
 HERE: Final = Path(__file__).parent
 KEPT: Final = 3
@@ -168,7 +169,7 @@ def greeting(streams: Mapping[Direction, bytes], protocol: Protocol, dialect: Di
 def main() -> None:
     """Write `values/` anew."""
     cuts = Cuts()
-    for file in sorted(HERE.glob("recordings/*/*.nixrec")):
+    for file in RECORDINGS:
         cuts.take(file)
     for old in HERE.glob("values/*/*"):
         old.unlink()

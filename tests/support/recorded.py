@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = Path(__file__).resolve().parents[1] / "golden" / "recordings"
+FOLDER: Final = Path(__file__).resolve().parents[1] / "transcripts"
 
 RECORDINGS: Final = sorted(FOLDER.glob("*/*.nixrec"))
 

@@ -22,10 +22,7 @@ from protocol.transcript.record import (
 from protocol.version import Number
 from protocol.worker import events as worker
 from protocol.worker.registry import REGISTRY as WORKER
-
-RECORDINGS = sorted(
-    (Path(__file__).resolve().parents[2] / "golden" / "recordings").glob("*/*.nixrec")
-)
+from tests.support.recorded import RECORDINGS, name_of
 
 BODIES = (
     worker.BodyData
@@ -38,10 +35,6 @@ BODIES = (
     | serve.ReplyEnd
 )
 """Their frames are cut as it pleases whoever sends them."""
-
-
-def name_of(file: Path) -> str:
-    return f"{file.parent.name}/{file.stem}"
 
 
 def stream(data: bytes, direction: Direction) -> bytes:

@@ -10,10 +10,8 @@ from protocol.worker.events import Logged
 from protocol.worker.stderr import Next
 from shim.cli import command
 from shim.cli.lines import LONGEST, lines
+from tests.support.recorded import RECORDINGS
 
-RECORDINGS = sorted(
-    (Path(__file__).resolve().parents[2] / "golden" / "recordings").glob("*/*.nixrec")
-)
 HOOK = next(file for file in RECORDINGS if file.stem == "worker-hook-2")
 
 
