@@ -97,7 +97,10 @@ class Tables:
         Those whose `.drv` file is gone are left out.  Called from worker threads.
         """
         known = {
-            entry.native for path in paths for table in self._tables for entry in table.by_native(path)
+            entry.native
+            for path in paths
+            for table in self._tables
+            for entry in table.by_native(path)
         }
         with self._planning:
             return {drv: self._derivations[drv] for drv in known if drv in self._derivations}
