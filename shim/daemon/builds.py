@@ -29,7 +29,7 @@ from shim.daemon.tables import Tables
 from shim.daemon.upstream import DaemonLost, DaemonRefused
 from shim.errors import ShimError
 from shim.keys import KeyRing
-from shim.plan.decision import Decision
+from shim.plan.decision import Decision, Strategy
 from shim.plan.failures import Kind, StepFailed
 from shim.systems import Systems
 
@@ -51,6 +51,22 @@ class Shared:
     scheduler: Scheduler
     nursery: trio.Nursery
     """Where flights live; cancelling it ends them."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One build under way, for operators."""
+
+    derivation: StorePath
+    system: str
+    strategy: Strategy | None
+    """What is tried now; None while that is being decided."""
+    doing: str
+    """In words, with how long it has been doing that."""
+    started: float
+    """Seconds since the epoch."""
+    peers: frozenset[str]
+    """Who waits for it; nobody during the grace time of clients that vanished."""
 
 
 class Builds:
@@ -108,6 +124,20 @@ class Builds:
     def under_way(self) -> int:
         """How many builds go on, whether anybody waits for them or not."""
         return len(self._flights)
+
+    def views(self) -> list[View]:
+        """The builds under way, in the order in which they were asked for."""
+        return [
+            View(
+                each.wanted.path,
+                each.wanted.derivation.platform,
+                each.strategy,
+                each.doing,
+                each.started,
+                each.peers,
+            )
+            for each in self._flights.values()
+        ]
 
     def judges(self, derivation: Recipe) -> bool:
         """Whether builds of `derivation` are ours to decide: a foreign system, known outputs."""

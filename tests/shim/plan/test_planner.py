@@ -54,6 +54,7 @@ PLAN = Plan(
     forbidden=frozenset({CROSS_OUT}),
     opaque={},
     headers=(),
+    runtime=(),
     replacements=(),
 )
 FACTS = Facts(
