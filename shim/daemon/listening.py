@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from protocol.errors import RemoteProtocolError
-from shim import preamble
+from shim import preamble, systemd
 from shim.config import DEFAULT_DOMAIN, Config
 from shim.daemon.admission import identify, turn_away
 from shim.daemon.client import ClientGone, Pipe
@@ -55,14 +55,27 @@ async def listen(domains: Mapping[str, Services], reload: Reload) -> None:
         trio.open_nursery() as accepting,
     ):
         accepting.start_soon(_accept, listener, domains, clients)
+        accepting.start_soon(_live)
         log.info("ready", socket=str(config.socket), pid=os.getpid())
+        systemd.notify("READY=1")
         await _until_stopped(domains, reload)
         accepting.cancel_scope.cancel()
         clients.cancel_scope.cancel()
 
 
+async def _live() -> None:
+    """Show the service manager that the loop turns, as often as it wants."""
+    while (interval := systemd.watchdog()) is not None:
+        systemd.notify("WATCHDOG=1")
+        await trio.sleep(interval)
+
+
 @asynccontextmanager
 async def _listener(config: Config) -> AsyncIterator[trio.SocketListener]:
+    if passed := systemd.listening():
+        async with trio.SocketListener(trio.socket.from_stdlib_socket(passed[0])) as listener:
+            yield listener
+        return
     config.socket.parent.mkdir(parents=True, exist_ok=True)
     config.socket.unlink(missing_ok=True)
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -85,6 +98,7 @@ async def _until_stopped(domains: Mapping[str, Services], reload: Reload) -> Non
             if number in STOP:
                 break
             await reload()
+        systemd.notify("STOPPING=1")
         log.info("stopping", signal=signal.Signals(number).name, drain=deadlines.drain)
         with trio.move_on_after(deadlines.drain) as patience:
             async with trio.open_nursery() as nursery:
