@@ -128,12 +128,24 @@ def _called(what: str, name: str) -> str:
     return what if name == DEFAULT_DOMAIN else f"{what} of domain {name}"
 
 
+LET_GO: Final = 10.0
+"""Seconds for which a nix-daemon may take to notice that nothing is asked of it."""
+
+
 async def accepts(path: Path) -> bool:
-    """Whether something accepts connections at `path`."""
+    """Whether something accepts connections at `path`.
+
+    Returns once it has let go of ours: a nix-daemon opens its store for every connection, and who
+    is told that we are ready may be about to replace that store.
+    """
     connection = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with connection:
         try:
             await connection.connect(str(path))
+            connection.shutdown(socket.SHUT_WR)
+            with trio.move_on_after(LET_GO):
+                while await connection.recv(1024):
+                    pass
         except OSError:
             return False
     return True
