@@ -137,7 +137,14 @@ class Crossing:
         return replace(step, plan=plan)
 
     async def _allowed(self, step: Cross, flight: Flight) -> frozenset[StorePath]:
-        """The closure of the native derivation's inputs: all that its outputs may refer to."""
+        """The closure of the native derivation's inputs: all that its outputs may refer to.
+
+        A board that asks a builder has brought them all, and could not register a result that
+        refers to anything else.  Where the whole graph is asked for, native build tools are never
+        made: what the plan needs natively counts instead.
+        """
         inputs = direct_inputs(flight.wanted.derivation, flight.asker.graph)
         async with self._serving.connection() as serving:
-            return await serving.closure(inputs | step.plan.native_inputs)
+            if inputs - await serving.ask(QueryValidPaths(frozenset(inputs), substitute=False)):
+                inputs |= step.plan.native_inputs
+            return await serving.closure(inputs)
