@@ -145,10 +145,12 @@ trust-boards = {trust}
 [serving]
 root = "{base}/serve"
 settings = {{ max-jobs = "4" }}
+{serving_more}
 
 [plant]
 root = "{plant}"
 settings = {{ max-jobs = "2" }}
+{plant_more}
 
 [policy]
 cross = {cross}
@@ -179,6 +181,12 @@ class Shim:
     """Other deadlines than `DEADLINES`."""
     more: str = ""
     """Further sections of the configuration."""
+    serving_more: str = ""
+    """Further keys of the serving store."""
+    plant_more: str = ""
+    """Further keys of the plant store."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of its environment."""
     within: tuple[str, ...] = ()
     """A command that runs the shim, such as one that takes something away from it."""
     systems: tuple[str, ...] = ("aarch64-linux",)
@@ -203,8 +211,8 @@ class Shim:
     def log(self) -> Path:
         return self.base / "shim.log"
 
-    def start(self, timeout: float = 60) -> None:
-        """Start it and wait until its socket accepts."""
+    def configure(self) -> Path:
+        """Write its configuration."""
         self.base.mkdir(parents=True, exist_ok=True)
         config = self.base / "shim.toml"
         config.write_text(
@@ -222,14 +230,21 @@ class Shim:
                     for name, seconds in {**DEADLINES, **self.deadlines}.items()
                 ),
                 more=self.more,
+                serving_more=self.serving_more,
+                plant_more=self.plant_more,
             )
         )
+        return config
+
+    def start(self, timeout: float = 60) -> None:
+        """Start it and wait until its socket accepts."""
+        config = self.configure()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.within, SHIM, "serve", "--config", config],
                 stdout=log,
                 stderr=log,
-                env=environment(),
+                env=environment(**self.environ),
                 start_new_session=True,
             )
         deadline = time.monotonic() + timeout
