@@ -49,9 +49,6 @@ _DOING: Final = {
     Strategy.EMULATE: "building under emulation",
 }
 
-_SIGNED: Final = {Strategy.FIXED_OUTPUT: Made.IDENTICAL, Strategy.EMULATE: Made.EMULATED}
-"""What the serving store's nix-daemon builds for us -> the key that says how it came about."""
-
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -269,12 +266,11 @@ class Maker:
                 result = results[0][1]
             if not result.is_success:
                 raise StepFailed(result.error_message or result.status.name, result=result)
-            if result.status is not BuildStatus.BUILT or flight.strategy not in _SIGNED:
-                return Outcome(result)
-            made = _SIGNED[flight.strategy]
+            if result.status is not BuildStatus.BUILT or flight.strategy is not Strategy.EMULATE:
+                return Outcome(result)  # what its hash fixes needs no signature
             paths = wanted.derivation.output_paths().values()
-            signed = await sign_built(serving, self._keys, paths, made)
-        return Outcome(result, grade=made if signed else "")
+            signed = await sign_built(serving, self._keys, paths, Made.EMULATED)
+        return Outcome(result, grade=Made.EMULATED if signed else "")
 
     @asynccontextmanager
     async def _place(self, flight: Flight, build_log: BuildLog) -> AsyncIterator[None]:
