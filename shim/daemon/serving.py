@@ -132,7 +132,10 @@ class _Translator:
                 await self._add(request)
                 await self._reply(None)
             case serve.ImportPaths():
-                async for _ in import_stream(self._upstream, self._body(), self._config):
+                body = self._body()
+                async for _ in import_stream(self._upstream, body, self._config):
+                    pass
+                async for _ in body:  # the stream is complete before the connection says so
                     pass
                 await self._reply(None)
             case _:
