@@ -22,6 +22,7 @@ from shim.config import DEFAULT_DOMAIN, Config
 from shim.daemon.admission import identify, turn_away
 from shim.daemon.client import ClientGone, Pipe
 from shim.daemon.commands import command_session
+from shim.daemon.control import control_session
 from shim.daemon.services import Services
 from shim.daemon.serving import serve_session
 from shim.daemon.session import Session
@@ -151,14 +152,16 @@ async def _client(domains: Mapping[str, Services], stream: trio.SocketStream) ->
                 services.sessions.admitted(who),
                 recorded(stream, who, head, config) as client,
             ):
-                await _serve(services, client, who, head)
+                await _serve(domains, client, who, head)
 
 
-async def _serve(services: Services, stream: Pipe, who: Who, head: bytes) -> None:
+async def _serve(domains: Mapping[str, Services], stream: Pipe, who: Who, head: bytes) -> None:
+    services = domains[who.domain]
     try:
         match who.speaks:
             case Speaks.WORKER if who.standing is Standing.OPERATOR:
-                await OperatorSession(services, stream, who, head).run()
+                with services.sessions.shown(who) as live:
+                    await OperatorSession(services, stream, who, head, live).run()
             case Speaks.WORKER:
                 await Session(services, stream, who, head).run()
             case Speaks.SERVE:
@@ -168,7 +171,7 @@ async def _serve(services: Services, stream: Pipe, who: Who, head: bytes) -> Non
                 with services.sessions.shown(who):
                     await command_session(services, stream, who)
             case Speaks.CONTROL:
-                await turn_away(stream, who, head, "no questions are answered", services.config)
+                await control_session(domains, stream)
     except ClientGone as gone:
         log.info("client-gone", why=str(gone), vanished=gone.vanished)
     except RemoteProtocolError as error:

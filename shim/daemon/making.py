@@ -21,6 +21,7 @@ from shim.daemon.narrator import BuildLog
 from shim.daemon.nixstore import Nix
 from shim.daemon.outcomes import Outcome
 from shim.daemon.planting import Planter
+from shim.daemon.provenance import Provenances
 from shim.daemon.scheduling import Scheduler
 from shim.daemon.signing import sign_built
 from shim.daemon.state import BuildRecord, State
@@ -77,6 +78,7 @@ class Maker:
         self._keys = means.keys
         self._state = means.state
         self._decider = means.decider
+        self._provenances = Provenances(means.state, means.tables)
         self._make_inputs = inputs
         self._scheduler = means.scheduler
         self._keeper = means.keeper
@@ -99,6 +101,9 @@ class Maker:
         decision = await self._decider.decide(wanted, flight.policy)
         self._decider.note(wanted, decision, flight.peer)
         if decision.steps and decision.steps[0].strategy is Strategy.VALID:
+            if why := self._provenances.refusal(wanted, flight.policy):
+                await flight.narrator.say(why)
+                return BuildResult(status=BuildStatus.OUTPUT_REJECTED, error_message=why)
             self._keeper.deliver(wanted.outputs.values())
             return BuildResult(status=BuildStatus.ALREADY_VALID)
         outputs = frozenset(wanted.derivation.output_paths().values())

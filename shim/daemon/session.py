@@ -172,7 +172,9 @@ class Session:
         """
         self._backing.settings = settings
         self._connection.take_over(asked)
-        await self._answer(asked)
+        with self._services.sessions.shown(self._who) as live:
+            live.doing = asked.operation.name
+            await self._answer(asked)
         return self._connection.unread()
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ gives up.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -36,13 +36,12 @@ class Live:
     """The operation that is under way; empty between two."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     """Cancelled to end it."""
-    busy: Callable[[], bool] = field(init=False)
-    """Whether anything is under way."""
     idle_from: float = field(default_factory=trio.current_time)
-    """When something was last seen to be under way, on trio's clock; kept while stopping."""
+    """When something was last seen to be under way, on trio's clock; looked at when stopping."""
 
-    def __post_init__(self) -> None:
-        self.busy = lambda: bool(self.doing)
+    def stir(self) -> None:
+        """Something is under way."""
+        self.idle_from = trio.current_time()
 
 
 class Sessions:
@@ -102,12 +101,12 @@ class Sessions:
         """
         self.stopping = True
         for live in self.live:
-            live.idle_from = trio.current_time()
+            live.stir()
         while self._connections:
-            busy = {id(live.who) for live in self.live if live.busy()}
+            busy = {id(live.who) for live in self.live if live.doing}
             for live in self.live:
                 if id(live.who) in busy:
-                    live.idle_from = trio.current_time()
+                    live.stir()
                 elif trio.current_time() - live.idle_from > shutdown:
                     live.scope.cancel()
             await trio.sleep(LOOK)

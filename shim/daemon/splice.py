@@ -20,6 +20,7 @@ from protocol.worker.messages import SetOptions
 from protocol.worker.server import ServerConnection
 from shim.daemon.client import ClientGone, Pipe
 from shim.daemon.session import Services, Session, Who
+from shim.daemon.sessions import Live
 from shim.daemon.upstream import CHUNK, DaemonLost, DaemonRefused, Upstream
 from shim.errors import ShimError
 
@@ -31,7 +32,7 @@ GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 class OperatorSession:
     """See the module."""
 
-    def __init__(self, services: Services, stream: Pipe, who: Who, head: bytes) -> None:
+    def __init__(self, services: Services, stream: Pipe, who: Who, head: bytes, live: Live) -> None:
         """See the class.
 
         Args:
@@ -39,7 +40,9 @@ class OperatorSession:
             stream: the connection; closed by whoever opened it.
             who: the operator at its other end.
             head: bytes of the protocol that were received already.
+            live: is told that bytes pass.
         """
+        self._live = live
         self._services = services
         self._who = who
         self._client = stream
@@ -107,6 +110,7 @@ class OperatorSession:
         """Pass on what the daemon says; it ends the session by ending the connection."""
         try:
             while data := await daemon.receive_some(CHUNK):
+                self._live.stir()
                 follower = self._follower
                 if follower is not None and follower.awaits_daemon:
                     self._look_on(data)
@@ -130,6 +134,7 @@ class OperatorSession:
         """Pass on what the client says, requests only once they are known to be none of ours."""
         data = self._head
         while data:
+            self._live.stir()
             if self._follower is None:
                 await self._daemon.send_all(data)
             else:
