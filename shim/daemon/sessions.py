@@ -16,6 +16,7 @@ import trio
 
 from shim.config import Config
 from shim.daemon.who import Who
+from shim.preamble import Speaks
 from shim.session.routes import Standing
 
 SPARE: Final = 64
@@ -54,7 +55,9 @@ class Sessions:
         self._by_peer: Counter[str] = Counter()
 
     def objection(self, who: Who, config: Config) -> str:
-        """Why `who` is not admitted now; empty if it is."""
+        """Why `who` is not admitted now; empty if it is, as whoever only looks always is."""
+        if who.speaks is Speaks.CONTROL:
+            return ""
         if self.stopping:
             return "this builder is being stopped; try again in a minute"
         if self._connections >= config.limits.sessions:
