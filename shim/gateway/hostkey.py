@@ -65,7 +65,8 @@ def _make(path: Path) -> None:
             code=ExitCode.CONFIG,
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def public_line(key: asyncssh.SSHKey) -> str:

@@ -1,0 +1,91 @@
+"""A real gateway process, real `ssh`, and in the daemon's place a socket that tests speak for."""
+
+import contextlib
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from shim.preamble import HEADER, Preamble, body_length
+from tests.live.world import GatewayDoor
+
+Speaks = Callable[[Preamble, socket.socket], None]
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := connection.recv(size - len(data))):
+        data += more
+    return data
+
+
+def echo(_: Preamble, connection: socket.socket) -> None:
+    """Send back what comes, to its end."""
+    while data := connection.recv(1 << 18):
+        connection.sendall(data)
+
+
+@dataclass
+class Daemon:
+    """The daemon's side of the contract: a preamble, then whatever a test says."""
+
+    path: Path
+    speaks: Speaks = echo
+    heard: "Queue[Preamble]" = field(default_factory=Queue)
+    """The preambles, as they come."""
+
+    def __post_init__(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.path))
+        self._listener.listen(128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            length = body_length(receive(connection, HEADER.size))
+            preamble = Preamble.parse(receive(connection, length))
+            self.heard.put(preamble)
+            self.speaks(preamble, connection)
+
+    def close(self) -> None:
+        if self._listener.fileno() < 0:  # a test closed it already
+            return
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    made = Daemon(tmp_path / "daemon.sock")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_door(tmp_path: Path, daemon: Daemon) -> Iterator[Callable[..., GatewayDoor]]:
+    """Start a gateway in front of `daemon`; it is stopped at the end."""
+    if shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("OpenSSH's client is not installed")
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: Any) -> GatewayDoor:
+            return stack.enter_context(GatewayDoor(tmp_path / "door", daemon.path, **settings))
+
+        yield make
+
+
+@pytest.fixture
+def door(make_door: Callable[..., GatewayDoor]) -> GatewayDoor:
+    return make_door()
