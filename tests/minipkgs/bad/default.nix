@@ -154,7 +154,8 @@ in
     $AR rcs libbad.a small.o
   '';
 
-  # Programs of the build machine in a kernel's build tree: allowed there, and told.
+  # Programs of the build machine in a kernel's build tree: allowed there, and told.  They load the
+  # build machine's C library, whose place a repair gives to the native one: they do not run either way.
   kernel = mkDerivation {
     pname = "linux";
     version = "6.0";
@@ -167,13 +168,13 @@ in
     ];
     buildPhase = ''
       $CC -O2 -c -o Image.o small.c
-      ${if cross then "$CC_FOR_BUILD" else "$CC"} -O2 -c -o modpost small.c
+      ${if cross then "$CC_FOR_BUILD" else "$CC"} -O2 -o modpost main.c small.c
     '';
     installPhase = ''
       scripts=$dev/lib/modules/6.0/build/scripts/mod
-      mkdir -p $scripts $out/lib
+      mkdir -p $scripts $out/lib/modules/6.0
       cp modpost $scripts/
-      cp Image.o $out/lib/
+      cp Image.o $out/lib/modules/6.0/image.ko
     '';
   };
 
