@@ -27,6 +27,9 @@ FOLDER: Final = "nix/var/nix/gcroots/nix-shim/peers"
 MOST: Final = 1000
 """Roots of one peer.  Who needs more lets some expire, or removes them."""
 
+LEAST: Final = 3600.0
+"""Seconds that a root lasts whatever is configured: one command makes it, the next reads it."""
+
 _LETTERS: Final = string.ascii_letters + string.digits
 _LONGEST: Final = 255
 """Bytes of a file name."""
@@ -87,8 +90,8 @@ class Roots:
                 link.unlink(missing_ok=True)
 
     def expire(self, seconds: float) -> None:
-        """Forget what is older than that, of all peers."""
-        oldest = time.time() - seconds
+        """Forget what is older than that (or `LEAST`, if that is more), of all peers."""
+        oldest = time.time() - max(seconds, LEAST)
         with suppress(FileNotFoundError):
             for folder in list(self._peers.iterdir()):
                 for link in list(folder.iterdir()):

@@ -20,7 +20,6 @@ from protocol.serve.messages import (
     QueryValidPaths,
 )
 from protocol.serve.values import BuildOptions
-from protocol.store import aterm
 from protocol.store.build_result import BuildStatus
 from protocol.store.derived_path import ALL_OUTPUTS, Built, Opaque
 from protocol.store.hash import Hash
@@ -28,35 +27,11 @@ from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.version import Number
 from protocol.worker.forms import flat_nar
-from tests.live import world
+from tests.live import quick, world
+from tests.live.quick import Quick
 from tests.live.world import SHIM, Shim
 from tests.support.serving import Broken, ServeClient
 
-EXPRESSION = """
-{ seeds }:
-let
-  tools = builtins.path { path = seeds; name = "seeds"; };
-  make = name: script: extra: derivation ({
-    inherit name;
-    system = builtins.currentSystem;
-    builder = "${tools}/bash";
-    args = [ "-c" script ];
-  } // extra);
-  base = builtins.toFile "base" "some text";
-  good = make "good" "echo said; echo ${base} > $out; echo dev > $dev" {
-    outputs = [ "out" "dev" ];
-  };
-in {
-  inherit good;
-  top = make "top" "echo on top; echo $below > $out" { below = [ good good.dev ]; };
-  fresh = make "fresh" "echo said; echo ${base} > $out" { };
-  bad = make "bad" "echo so it goes; exit 3" { };
-  loud = make "loud" "for i in {1..2000}; do echo line number $i; done; echo > $out" { };
-  slow = make "slow" "echo begun; ${tools}/busybox sleep 600; echo > $out" { };
-}
-"""
-
-SEEDS = world.CACHE / "minipkgs" / "seeds" / "amd64"
 NEWEST = Number(2, 8)
 NOTHING = BuildOptions()
 
@@ -67,10 +42,9 @@ class Served:
 
     real: list[str | Path]
     shim: list[str | Path]
-    drvs: dict[str, StorePath]
-    outputs: dict[str, StorePath]
-    roots: tuple[Path, Path]
-    log: Path
+    quick: Quick
+    root: Path
+    """Of our store."""
 
     def both(self, number: Number = NEWEST) -> tuple[ServeClient, ServeClient]:
         environ = world.environment()
@@ -80,38 +54,20 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     base = tmp_path_factory.mktemp("serve")
-    (base / "default.nix").write_text(EXPRESSION)
-    names = ("good", "top", "fresh", "bad", "loud", "slow")
-    drvs = {
-        name: StorePath.parse(
-            world.run(["nix-instantiate", base, "-A", name, "--arg", "seeds", SEEDS]).stdout.strip()
-        )
-        for name in names
-    }
-    world.realise(drvs["top"])
-    outputs = {
-        "good": StorePath.parse(world.outputs(drvs["good"])["out"]),
-        "dev": StorePath.parse(world.outputs(drvs["good"])["dev"]),
-        "top": StorePath.parse(world.outputs(drvs["top"])["out"]),
-    }
-    real = base / "real"
+    made = quick.make(base)
+    made.put(base / "real")
     with Shim(base / "shim", cross=False) as shim:
-        for root in (real, shim.serving_root):
-            to = ["--no-check-sigs", "--to", f"local?root={root}"]
-            world.run(["nix", "copy", *to, outputs["top"]])
-            world.run(["nix", "copy", "--derivation", *to, *drvs.values()])
+        made.put(shim.serving_root)
         yield Served(
-            real=["nix-store", "--serve", "--write", "--store", f"local?root={real}"],
+            real=["nix-store", "--serve", "--write", "--store", f"local?root={base / 'real'}"],
             shim=[SHIM, "stdio", "--socket", shim.socket, "--peer", "attic", "--serve", "--write"],
-            drvs=drvs,
-            outputs=outputs,
-            roots=(real, shim.serving_root),
-            log=shim.log,
+            quick=made,
+            root=shim.serving_root,
         )
 
 
 def asked(served: Served) -> dict[str, Any]:
-    everything = frozenset([*served.drvs.values(), *served.outputs.values()])
+    everything = frozenset([*served.quick.drvs.values(), *served.quick.outputs.values()])
     nowhere = StorePath.parse(f"/nix/store/{'0' * 32}-nowhere")
     return {
         "valid": QueryValidPaths(False, False, everything | {nowhere}),
@@ -119,12 +75,12 @@ def asked(served: Served) -> dict[str, Any]:
         "valid, substituted": QueryValidPaths(True, True, frozenset({nowhere})),
         "infos": QueryPathInfos(everything | {nowhere}),
         "no infos": QueryPathInfos(frozenset({nowhere})),
-        "dump": DumpStorePath(served.outputs["top"]),
-        "export": ExportPaths(0, (served.outputs["top"], *served.outputs.values())),
+        "dump": DumpStorePath(served.quick.outputs["top"]),
+        "export": ExportPaths(0, (served.quick.outputs["top"], *served.quick.outputs.values())),
         "nothing exported": ExportPaths(0, ()),
-        "closure": QueryClosure(False, frozenset({served.outputs["top"]})),
-        "closure of derivations": QueryClosure(False, frozenset({served.drvs["top"]})),
-        "closure with outputs": QueryClosure(True, frozenset({served.drvs["top"]})),
+        "closure": QueryClosure(False, frozenset({served.quick.outputs["top"]})),
+        "closure of derivations": QueryClosure(False, frozenset({served.quick.drvs["top"]})),
+        "closure with outputs": QueryClosure(True, frozenset({served.quick.drvs["top"]})),
     }
 
 
@@ -215,15 +171,7 @@ def test_a_nar_that_is_not_what_it_was_said_to_be_is_refused(served: Served) -> 
 
 
 def build(served: Served, name: str, options: BuildOptions) -> BuildDerivation:
-    path = served.drvs[name]
-    derivation = aterm.parse(Path(path).read_bytes(), name)
-    return BuildDerivation(path, derivation.as_basic(derivation.input_sources), options)
-
-
-def forget(served: Served, name: str) -> None:
-    """Delete what a derivation makes from the shim's store."""
-    paths = world.outputs(served.drvs[name]).values()
-    world.run(["nix-store", "--store", f"local?root={served.roots[1]}", "--delete", *paths])
+    return BuildDerivation(served.quick.drvs[name], served.quick.flat(name), options)
 
 
 @pytest.mark.parametrize("minor", [1, 2, 3, 6, 7, 8])
@@ -239,7 +187,7 @@ def test_derivations_are_built(minor: int, served: Served) -> None:
     assert code == 0
     assert "said\n" in said
     assert "so it goes\n" in said
-    forget(served, "fresh")
+    served.quick.forget(served.root, "fresh")
 
 
 def test_results_are_those_of_nix_store(served: Served) -> None:
@@ -253,13 +201,13 @@ def test_results_are_those_of_nix_store(served: Served) -> None:
         assert pairs[0][0].built_outputs == pairs[1][0].built_outputs
         said = [client.leave()[1] for client in (real, shim)]
     assert said[0] == said[1]
-    forget(served, "fresh")
+    served.quick.forget(served.root, "fresh")
 
 
 def test_paths_are_built_and_failures_are_numbers_that_every_client_knows(served: Served) -> None:
-    good, bad = served.drvs["fresh"], served.drvs["bad"]
+    good, bad = served.quick.drvs["fresh"], served.quick.drvs["bad"]
     with served.both()[1] as shim:
-        wanted = (Built(good, ALL_OUTPUTS), Opaque(served.outputs["dev"]))
+        wanted = (Built(good, ALL_OUTPUTS), Opaque(served.quick.outputs["dev"]))
         assert shim.ask(BuildPaths(wanted, NOTHING)).is_success
         failed = shim.ask(BuildPaths((Built(bad, ALL_OUTPUTS),), NOTHING))
         assert 3 <= failed.status <= 12
@@ -267,7 +215,7 @@ def test_paths_are_built_and_failures_are_numbers_that_every_client_knows(served
         # The session goes on behind a failure.
         assert shim.ask(QueryValidPaths(False, False, frozenset({good}))) == {good}
         assert shim.leave()[0] == 0
-    forget(served, "fresh")
+    served.quick.forget(served.root, "fresh")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.store.path import StorePath
 from shim.daemon.asking import Unanswered
-from shim.daemon.roots import FOLDER, MOST, Roots, fill
+from shim.daemon.roots import FOLDER, LEAST, MOST, Roots, fill
 
 STORE = "/nix/store"
 ONE = StorePath.parse(f"{STORE}/{'0' * 32}-one")
@@ -70,9 +70,13 @@ def test_removing_takes_what_is_below_along(roots: Roots) -> None:
 def test_roots_expire(roots: Roots, tmp_path: Path) -> None:
     roots.add("/old", ONE)
     (old,) = links(tmp_path)
-    os.utime(old, (time.time() - 100, time.time() - 100), follow_symlinks=False)
+    past = time.time() - LEAST - 100
+    os.utime(old, (past, past), follow_symlinks=False)
     roots.add("/new", TWO)
-    Roots(tmp_path, "cellar", STORE).expire(60)
+    cellar = Roots(tmp_path, "cellar", STORE)
+    cellar.expire(2 * LEAST)
+    assert roots.find("/old") == ONE
+    cellar.expire(0)
     assert (roots.find("/old"), roots.find("/new")) == (None, TWO)
 
 
