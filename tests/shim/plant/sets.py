@@ -58,10 +58,11 @@ class World:
         *,
         outputs: tuple[str, ...] = ("out",),
         builder: str = "/bin/sh",
+        args: tuple[str, ...] = ("-e",),
         sources: tuple[str, ...] = (),
         kinds: Mapping[str, Output] | None = None,
     ) -> Made:
-        text = "\n".join((builder, *env.values()))
+        text = "\n".join((builder, *args, *env.values()))
         inputs: dict[StorePath, set[str]] = {}
         for path, (drv, output) in self.makers.items():
             if path in text:
@@ -73,7 +74,7 @@ class World:
             input_derivations={drv: InputOutputs(frozenset(o)) for drv, o in inputs.items()},
             platform=platform,
             builder=builder,
-            args=("-e",),
+            args=args,
             env={**env, "name": name, "system": platform, "builder": builder},
         )
         derivation = with_outputs(draft, self.modulo)
