@@ -126,18 +126,19 @@ REVISION: Final = 'flake.rev or flake.dirtyRev or flake.narHash or ""'
 NIXOS: Final = """\
   build = {build};
   configuration = at flake [ "nixosConfigurations" {name} ];
-  host = if configuration.options.nixpkgs.hostPlatform.isDefined or false
+  host = if options.hostPlatform.isDefined or false
     then configuration.config.nixpkgs.hostPlatform
     else configuration.pkgs.stdenv.hostPlatform;
   force = content: {{ _type = "override"; priority = 50; inherit content; }};
+  options = configuration.options.nixpkgs;
+  isSet = name: (options.${{name}}.highestPrio or 1500) < 1500;
   own = configuration.config.nixpkgs.pkgs;
+  crossing = {{ localSystem = {{ system = build; }}; crossSystem = host; }};
   platforms =
-    if configuration.options.nixpkgs.pkgs.isDefined or false
-    then {{
-      pkgs = force (import own.path {{
-        inherit (own) config overlays; localSystem = build; crossSystem = host;
-      }});
-    }}
+    if options.pkgs.isDefined or false
+    then {{ pkgs = force (import own.path ({{ inherit (own) config overlays; }} // crossing)); }}
+    else if !(options ? hostPlatform) || isSet "localSystem" || isSet "crossSystem"
+    then builtins.mapAttrs (name: force) crossing
     else {{ hostPlatform = force host; buildPlatform = force build; }};
   crossed = configuration.extendModules {{ modules = [ {{ nixpkgs = platforms; }} ]; }};
   checked =
@@ -156,7 +157,9 @@ NIXOS: Final = """\
 """Nix: a configuration and the same with a build platform.
 
 `nixpkgs.buildPlatform` is ignored where `nixpkgs.hostPlatform` is not set, so both are.  A
-configuration that brings its own package set ignores both: the set is imported anew.
+configuration that sets the older `localSystem` may not set them (NixOS asserts it), and gets the
+older options.  One that brings its own package set ignores all of them: the set is imported anew.
+1500 is the priority of an option's default (`lib.mkOptionDefault`).
 """
 
 

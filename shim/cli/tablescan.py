@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from shim.cli.tablefiles import (
     warn_of_conflicts,
     write,
 )
+from shim.equivalence.graphs import BUILTIN
 from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Provenance
@@ -101,8 +103,9 @@ def scan(
     folder = roots or output.with_name(f"{output.name}.roots")
     folder.mkdir(parents=True, exist_ok=True)
     effort = Effort.of(workers, None if memory is None else memory * MIB)
-    evaluator = Evaluator(source, folder.resolve(), Derivations.open(where, store_dir), effort)
-    pairs, batch = _evaluate(evaluator, twins)
+    derivations = Derivations.open(where, store_dir)
+    evaluator = Evaluator(source, folder.resolve(), derivations, effort)
+    pairs, batch = _evaluate(evaluator, twins, derivations, build_system)
     if not pairs:
         raise ShimError(f"nothing of {source.label} could be evaluated", code=ExitCode.DATA)
     named = " ".join(twin.name for twin in twins) if len(twins) < STEPS else f"{len(twins)} names"
@@ -112,7 +115,6 @@ def scan(
         nix_version=batch.nix_version,
         date=now(),
     )
-    derivations = Derivations.open(where, store_dir)
     table = pair(derivations, pairs, provenance=provenance, systems=systems)
     write(table, output)
     evaluator.forget_older()
@@ -176,7 +178,7 @@ def _of_set(source: Source, attrs: str | None, cross: str, *, everything: bool) 
 
 
 def _evaluate(
-    evaluator: Evaluator, twins: Sequence[Twin]
+    evaluator: Evaluator, twins: Sequence[Twin], derivations: Derivations, build_system: str
 ) -> tuple[list[tuple[StorePath, StorePath]], Batch]:
     """All pairs, and a batch that says where they come from."""
     pairs: list[tuple[StorePath, StorePath]] = []
@@ -185,10 +187,32 @@ def _evaluate(
         for batch in evaluator.run(twins):
             about = max(about, batch, key=lambda one: bool(one.nix_version))
             for result in batch.results:
+                why = _not_crossed(result.pair, derivations, build_system)
+                if why:
+                    result = replace(result, pair=None, reason=why)  # noqa: PLW2901 - judged
                 if result.pair is not None:
                     pairs.append(result.pair)
                 tell(result, len(twins))
     return pairs, about
+
+
+def _not_crossed(
+    pair: tuple[StorePath, StorePath] | None, derivations: Derivations, build_system: str
+) -> str:
+    """Why two derivations are not a native and a cross one; empty if they are, or hashes are."""
+    if pair is None:
+        return ""
+    try:
+        native, cross = (derivations[path] for path in pair)
+    except ShimError as error:
+        return str(error)
+    if native.is_fixed or cross.is_fixed:
+        return ""
+    if cross.platform not in {build_system, BUILTIN}:
+        return f"the result is not cross: it is built on {cross.platform}, not on {build_system}"
+    if native.platform == build_system:
+        return f"its native side is built on {build_system}: it is cross already, or not a board's"
+    return ""
 
 
 @contextmanager

@@ -40,34 +40,62 @@ FLAKE = """
   outputs = { self }:
     let
       set = import ./set.nix;
-      platform = system: { inherit system; };
-      # What lib.evalModules makes of a list of modules, as far as `table scan` looks at it.
-      force = value: value.content or value;
-      system = { listens ? true, own ? null }@how: modules:
+      platform = given: { system = given.system or given; };
+      # Of NixOS what `table scan` looks at: the options below `nixpkgs`, with priorities.
+      system = listens: modules:
         let
-          all = builtins.foldl' (a: b: a // b) { } (map (module: module.nixpkgs) modules);
-          host = platform (force all.hostPlatform);
-          build = if listens && all ? buildPlatform
-            then platform (force all.buildPlatform) else host;
+          given = builtins.filter (module: listens || !(module ? late)) modules;
+          definitions = name: builtins.concatMap
+            (module: if module.nixpkgs ? ${name} then [ module.nixpkgs.${name} ] else [ ]) given;
+          isSet = name: definitions name != [ ];
+          value = name: default:
+            let
+              all = definitions name;
+              forced = builtins.filter (each: each._type or "" == "override") all;
+            in if forced != [ ] then (builtins.head forced).content
+              else if all != [ ] then builtins.head all else default;
+          new = isSet "hostPlatform";
+          old = isSet "localSystem";
+          local = value "localSystem" (throw "no platform is set");
+          host = platform (value "hostPlatform" (value "crossSystem" local));
+          build = platform (if new then value "buildPlatform" host else local);
           made = { stdenv = { hostPlatform = host; buildPlatform = build; }; };
-          pkgs = if all ? pkgs then force all.pkgs else if own != null then own else made;
+          pkgs = if new && old then throw "hostPlatform and localSystem are both set"
+            else value "pkgs" made;
           inherit (pkgs.stdenv) hostPlatform buildPlatform;
           isCross = hostPlatform.system != buildPlatform.system;
         in {
           inherit pkgs;
-          options.nixpkgs.hostPlatform.isDefined = true;
-          options.nixpkgs.pkgs.isDefined = own != null;
-          config.nixpkgs = { hostPlatform = force all.hostPlatform; pkgs = own; };
+          options.nixpkgs = builtins.listToAttrs (map (name: {
+            inherit name;
+            value = { isDefined = isSet name; highestPrio = if isSet name then 100 else 1500; };
+          }) [ "hostPlatform" "buildPlatform" "localSystem" "crossSystem" "pkgs" ]);
+          config.nixpkgs = { hostPlatform = host; pkgs = value "pkgs" null; };
           config.system.build.toplevel = if isCross then set.pkgsCross.board.app else set.app;
-          extendModules = more: system how (modules ++ more.modules);
+          extendModules = more:
+            system listens (modules ++ map (each: each // { late = true; }) more.modules);
         };
-      given = [ { nixpkgs.hostPlatform = "riscv64-linux"; } ];
+      own = import ./pkgs {
+        localSystem = platform "riscv64-linux"; config = { }; overlays = [ "mine" ];
+      };
+      modern = { nixpkgs.hostPlatform = "riscv64-linux"; };
     in {
-      nixosConfigurations.board = system { } given;
-      nixosConfigurations.deaf = system { listens = false; } given;
-      nixosConfigurations.owner = system {
-        own = import ./pkgs { localSystem = "riscv64-linux"; config = { }; overlays = [ "mine" ]; };
-      } given;
+      nixosConfigurations.board = system true [ modern ];
+      nixosConfigurations.old = system true [ { nixpkgs.localSystem.system = "riscv64-linux"; } ];
+      nixosConfigurations.owner = system true [ { nixpkgs.pkgs = own; } ];
+      nixosConfigurations.deaf = system false [ modern ];
+      nixosConfigurations.crossed = system true [
+        (modern // { nixpkgs = modern.nixpkgs // { buildPlatform = "x86_64-linux"; }; })
+      ];
+      # Its modules take their packages from somewhere else than its options say.
+      nixosConfigurations.stubborn =
+        let
+          make = modules:
+            let made = system true modules; in made // {
+              config = made.config // { system.build.toplevel = set.app; };
+              extendModules = more: make (modules ++ more.modules);
+            };
+        in make [ modern ];
       legacyPackages.riscv64-linux.app = set.app;
       legacyPackages.x86_64-linux.pkgsCross.riscv64.app = set.pkgsCross.board.app;
     };
@@ -79,8 +107,8 @@ PKGS = """
   path = ./.;
   inherit config;
   overlays = if overlays == [ "mine" ] then overlays else throw "the overlays were lost";
-  stdenv.hostPlatform.system = crossSystem;
-  stdenv.buildPlatform.system = localSystem;
+  stdenv.hostPlatform = crossSystem;
+  stdenv.buildPlatform = localSystem;
 }
 """
 
@@ -212,7 +240,7 @@ def test_a_set_like_nixpkgs_is_scanned_by_names_and_whole(store: Path, tmp_path:
 
 
 @NEEDS_NIX
-@pytest.mark.parametrize("name", ["board", "owner"])
+@pytest.mark.parametrize("name", ["board", "old", "owner"])
 def test_a_configuration_is_crossed_by_its_own_modules(
     name: str, store: Path, flake: Path, tmp_path: Path
 ) -> None:
@@ -228,13 +256,22 @@ def test_a_configuration_is_crossed_by_its_own_modules(
 
 
 @NEEDS_NIX
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("deaf", "the result is not cross: it is built for and on riscv64-linux"),
+        ("stubborn", "the result is not cross: it is built on riscv64-linux, not on x86_64-linux"),
+        ("crossed", "its native side is built on x86_64-linux: it is cross already"),
+        ("absent", "there is no attribute `absent`"),
+    ],
+)
 def test_a_configuration_that_does_not_become_cross_is_refused(
-    store: Path, flake: Path, tmp_path: Path
+    name: str, why: str, store: Path, flake: Path, tmp_path: Path
 ) -> None:
-    what = f"{flake}#nixosConfigurations.deaf"
+    what = f"{flake}#nixosConfigurations.{name}"
     result = run("scan", "--flake", what, "--derivations", store, "-o", tmp_path / "t")
     assert result.exit_code != 0
-    assert "the result is not cross: it is built for and on riscv64-linux" in result.stderr
+    assert why in result.stderr
     assert not (tmp_path / "t").exists()
 
 
