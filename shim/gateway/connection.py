@@ -22,6 +22,9 @@ log = structlog.get_logger()
 DEFERRED: Final = 64
 """Packets that may wait for an exchange of keys; more would come from bulk data only."""
 
+PIECE: Final = 1 << 16
+"""Bytes that asyncssh is given at once; two packets of bulk data."""
+
 QUESTIONS: Final = 40
 """How often a client may ask to be let in; each of its keys takes about two."""
 
@@ -73,6 +76,13 @@ class Connection(asyncssh.SSHServerConnection):
         assert isinstance(transport, asyncio.Transport)
         self._wire = transport
         super().connection_made(transport)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
+        # asyncssh copies all that is left for each packet that it takes off the front.
+        for start in range(0, len(data), PIECE):
+            if self._transport is None:  # one of the packets ended the connection
+                return
+            super().data_received(data[start : start + PIECE], datatype)
 
     def eof_received(self) -> None:
         self.left = True

@@ -19,7 +19,7 @@ import structlog
 
 from shim.config import Config, Gateway
 from shim.errors import ExitCode, ShimError
-from shim.gateway import hostkey, peers
+from shim.gateway import chacha, hostkey, peers
 from shim.gateway.admission import Admission, Verdict, source_of
 from shim.gateway.connection import Connection, Server
 from shim.gateway.session import Session
@@ -277,5 +277,6 @@ def serve(load: Callable[[], Config], config: Config) -> None:
     Raises:
         ShimError: something that it needs is missing; the message says what mends it.
     """
+    chacha.install()
     asyncssh.set_log_level("CRITICAL")  # what matters is told by us, without strangers' words
     asyncio.run(_run(load, config))
