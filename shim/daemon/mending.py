@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import structlog
 import trio
 
 from protocol.store.hash import Hash, HashAlgorithm
@@ -27,6 +28,8 @@ from shim.gates.repair import repair
 from shim.gates.subject import Subject
 from shim.gates.verdict import Verdict
 from shim.keys import Made
+
+log = structlog.get_logger()
 
 PREFIX: Final = "repair-"
 """What the names of the folders begin with in which copies are made."""
@@ -90,7 +93,11 @@ async def repaired(
 def _repair(
     subject: Subject, counterparts: Mapping[StorePath, StorePath], into: Path, config: Config
 ) -> Mended | None:
-    found = repair(subject, counterparts, into)
+    try:
+        found = repair(subject, counterparts, into)
+    except OSError as error:  # a full disk, say: the verdict before the repair stands
+        log.warning("repair-failed", derivation=subject.name, reason=str(error))
+        return None
     if found is None:
         return None
     return Mended(found.subject, judge(found.subject, config.gates, changes=found.changes))

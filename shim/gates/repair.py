@@ -1,11 +1,13 @@
 """Repairs: a copy of a rejected result in which build tools' paths are their native counterparts'.
 
-Done only where it is provably right: the whole `<digest>-<name>` of a build tool, in plain text, is
-replaced by that of the same tool for the target, which is in the native input closure and has a
-name of the same length, so that nothing moves.  Contents that carry checksums of themselves
-(archives, compressed files) are left alone.  Of what depends on contents elsewhere, the checksum in
-`.gnu_debuglink` is put right; the order of directories and the NAR's hash follow from packing the
-copy anew.  The copy must pass the gates again, and every change is a finding.
+Done only where it is provably right: the whole `<digest>-<name>` of a build tool is replaced by
+that of the same tool for the target, which is in the native input closure and has a name of the
+same length, so that nothing moves.  It is replaced in names, in links and in contents known to
+carry no checksum of themselves: text, ELF files without a signature, Python's compiled files.
+Of what depends on contents elsewhere, the checksum in `.gnu_debuglink` is put right; where another
+file states any other checksum of one that would change, nothing is repaired.  The order of
+directories and the NAR's hash follow from packing the copy anew.  The copy must pass the gates
+again, and every change is a finding.
 """
 
 import os
@@ -15,17 +17,22 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from protocol.store.path import StorePath
 from shim.gates.blob import Blob
 from shim.gates.contents import is_container
 from shim.gates.elffile import Elf, ElfError
 from shim.gates.gate import Item
+from shim.gates.manifests import digests, states
 from shim.gates.scan import Scanner
 from shim.gates.subject import Subject
 from shim.gates.tree import Entry, Kind, walk
 
-DEBUGLINK = ".gnu_debuglink"
+DEBUGLINK: Final = ".gnu_debuglink"
+
+SIGNED: Final = b"~Module signature appended~\n"
+"""The end of a signed kernel module (Linux `include/linux/module_signature.h`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,8 @@ def repair(
         into: an empty directory for the copy: a physical root of its own.
 
     Returns:
-        The copy, or `None` when there is nothing to replace (`into` may then hold part of a copy).
+        The copy, or `None` when there is nothing to replace, or no way to do it that is right for
+        certain (`into` may then hold part of a copy).
 
     Raises:
         OSError: reading or writing failed.
@@ -83,8 +91,15 @@ def repair(
     if not usable:
         return None
     copy = replace(subject, root=into, closure_roots=(subject.root, *subject.closure_roots))
-    changes = tuple(_Copier(subject, copy, usable).run())
+    try:
+        changes = tuple(_Copier(subject, copy, usable).run())
+    except _NotProvableError:
+        return None
     return Repaired(copy, changes) if changes else None
+
+
+class _NotProvableError(Exception):
+    """A change that would make something else wrong."""
 
 
 class _Copier:
@@ -97,17 +112,19 @@ class _Copier:
         self._scanner = Scanner(usable, subject.store_dir, usable)
         self._sums: dict[bytes, list[tuple[int, int]]] = {}
         """Name of a changed ELF file -> its checksum before and after."""
+        self._stated: set[bytes] = set()
+        """Digests that changed files had before."""
 
     def run(self) -> Iterator[Change]:
         for output, path in self._subject.outputs.items():
             top = self._subject.physical(path)
             if os.path.lexists(top):
                 yield from self._output(output, top, self._copy.physical(path))
-        if self._sums:
+        if self._stated:
             for output, path in self._subject.outputs.items():
                 top = self._copy.physical(path)
                 if os.path.lexists(top):
-                    yield from self._debug_links(output, top)
+                    yield from self._depending(output, top)
 
     def _output(self, output: str, top: Path, target: Path) -> Iterator[Change]:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +135,8 @@ class _Copier:
             path = f"{output}/{inside}" if inside else output
             # A folder's new name is reported with the folder, not with all that is in it.
             if renamed and self._text(entry.name)[1]:
+                if os.path.lexists(place):
+                    raise _NotProvableError
                 yield Change("repair.reference", path, f"was called `{entry.path}`")
             if entry.kind is Kind.DIRECTORY:
                 place.mkdir()
@@ -143,7 +162,7 @@ class _Copier:
         with Path(entry.physical).open("rb") as source:
             blob = Blob.of_file(source.fileno(), entry.size)
             item = Item(entry, blob, entry.path, executable=entry.executable)
-            found = list(self._places(blob)) if not is_container(item) or item.is_elf else []
+            found = list(self._places(blob)) if _is_changeable(item) else []
             if not found:
                 _link(entry.physical, place)
                 return
@@ -152,6 +171,7 @@ class _Copier:
                 for offset, _, new in found:
                     os.pwrite(target.fileno(), new.base.encode(), offset)
             place.chmod(entry.mode)
+            self._stated |= digests(Path(entry.physical))
             if item.is_elf:
                 sums = _checksum(entry.physical), _checksum(place)
                 self._sums.setdefault(os.fsencode(place.name), []).append(sums)
@@ -170,12 +190,17 @@ class _Copier:
             if hit.stride == 1 and blob.read(hit.offset, len(base)) == base:
                 yield hit.offset, old, new
 
-    def _debug_links(self, output: str, top: Path) -> Iterator[Change]:
+    def _depending(self, output: str, top: Path) -> Iterator[Change]:
+        """Put right what depends on changed contents, where that is known how to do."""
+        stated = frozenset(self._stated)
         for entry in walk(output, top):
             if entry.kind is not Kind.FILE:
                 continue
             with Path(entry.physical).open("rb") as file:
-                found = self._debug_link(Blob.of_file(file.fileno(), entry.size))
+                blob = Blob.of_file(file.fileno(), entry.size)
+                if states(blob, stated):
+                    raise _NotProvableError
+                found = self._debug_link(blob)
             if found is None:
                 continue
             offset, name, new = found
@@ -208,6 +233,17 @@ class _Copier:
         except ElfError:
             pass  # the ELF gate tells
         return None
+
+
+def _is_changeable(item: Item) -> bool:
+    """Whether contents are of a kind that carries no checksum of itself."""
+    if item.is_elf:
+        return item.blob.read(item.blob.size - len(SIGNED), len(SIGNED)) != SIGNED
+    if item.head[2:4] == b"\r\n" and item.entry.name.endswith(".pyc"):
+        return not item.head[4] & 1
+    return not is_container(item) and all(
+        b"\0" not in chunk.data[chunk.start : chunk.stop] for chunk in item.blob.chunks()
+    )
 
 
 def _checksum(path: str | Path) -> int:

@@ -86,6 +86,13 @@ def test_an_operator_may_forbid_repairs(rejected: Subject) -> None:
     assert not mended.verdict.accepted
 
 
+def test_a_copy_that_cannot_be_made_is_no_repair(rejected: Subject) -> None:
+    # The second output's folder is there already when it is copied.
+    broken = replace(rejected, outputs={"out": OUT, "again": OUT})
+    mended, _, _ = mend(broken, {BUILD_BASH: BASH})
+    assert mended is None
+
+
 @pytest.mark.parametrize("pairs", [{BUILD_BASH: BASH}, {}])
 def test_nothing_is_left_of_the_copy(rejected: Subject, pairs: dict[StorePath, StorePath]) -> None:
     before = sorted(rejected.root.iterdir())

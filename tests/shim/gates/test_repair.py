@@ -1,5 +1,7 @@
+import base64
 import dataclasses
 import gzip
+import hashlib
 import zipfile
 import zlib
 from pathlib import Path
@@ -105,6 +107,55 @@ def test_only_native_inputs_are_put_in(planted: Planted, tmp_path: Path) -> None
 )
 def test_nothing_else_is_rewritten(planted: Planted, tmp_path: Path, data: bytes) -> None:
     planted.add("share/x", data)
+    assert repaired(planted, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("inside", "head"),
+    [
+        ("share/font.ttf", b"\0\1\0\0"),
+        ("lib/x.ko", ElfSpec().build()),
+        ("lib/x.pyc", b"\xcb\x0d\r\n\1\0\0\0"),
+    ],
+)
+def test_contents_that_may_carry_a_checksum_are_left_alone(
+    planted: Planted, tmp_path: Path, inside: str, head: bytes
+) -> None:
+    planted.add(inside, head + BUILD_BASH.encode() + b"~Module signature appended~\n")
+    assert repaired(planted, tmp_path) is None
+
+
+def test_python_s_compiled_files_are_repaired(planted: Planted, tmp_path: Path) -> None:
+    planted.add("lib/x.pyc", b"\xcb\x0d\r\n" + bytes(12) + BUILD_BASH.encode())
+    result = repaired(planted, tmp_path)
+    assert result is not None
+    assert content(result, "lib/x.pyc").endswith(BASH.encode())
+
+
+SCRIPT = f"#!{BUILD_BASH}/bin/bash\n".encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        hashlib.sha256(SCRIPT).hexdigest() + "  bin/x",
+        hashlib.md5(SCRIPT, usedforsecurity=False).hexdigest().upper(),
+        "x,sha256="
+        + base64.urlsafe_b64encode(hashlib.sha256(SCRIPT).digest()).rstrip(b"=").decode(),
+        "sha512-" + base64.b64encode(hashlib.sha512(SCRIPT).digest()).decode(),
+    ],
+)
+def test_what_a_list_of_checksums_names_is_left_alone(
+    planted: Planted, tmp_path: Path, line: str
+) -> None:
+    planted.add("bin/x", SCRIPT)
+    planted.add("share/sums", f"files:\n{line}\n".encode())
+    assert repaired(planted, tmp_path) is None
+
+
+def test_names_that_would_collide_are_left_alone(planted: Planted, tmp_path: Path) -> None:
+    planted.add(f"share/{BUILD_BASH.base}", b"x")
+    planted.add(f"share/{BASH.base}", b"y")
     assert repaired(planted, tmp_path) is None
 
 
