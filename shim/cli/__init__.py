@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "decode": "Print protocol bytes, or a recording, in readable form.",
     "doctor": "Check this machine, or a board, and say how to mend what is wrong.",
     "encode": "Turn the JSON of `decode` back into bytes.",
+    "explain": "Say what would be done with a derivation, and why.",
     "gates": "Judge built outputs as a planted result would be.",
     "gateway": "Run the SSH server that boards reach.",
     "history": "List the last builds and what became of them.",
@@ -26,6 +27,7 @@ COMMANDS: Final = {
     "replay": "Play one half of a recording against a living program.",
     "serve": "Run the daemon.",
     "show": "Show what became of a path: verdict, findings, strategy, grade.",
+    "status": "Show what the running daemon does.",
     "table": "Make, show and compare equivalence tables.",
 }
 """Command name -> help line; the module of the same name, without `-`, holds `command`."""

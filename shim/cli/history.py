@@ -1,19 +1,21 @@
 """`nix-shim history`: the last builds, from the daemon's state, also while it runs."""
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from protocol.store.path import StorePath
 from shim.cli.stateoption import state_options
-from shim.daemon.state import BuildRecord, State
+from shim.daemon.state import State
 
-SUCCESS = "ok"
+SUCCESS: Final = "ok"
 
 
 @click.command()
@@ -30,41 +32,32 @@ def command(state_file: Path, last: int, peer: str, *, failed: bool, as_json: bo
         records = [each for each in records if each.outcome != SUCCESS][:last]
     if as_json:
         for record in records:
-            click.echo(json.dumps(as_object(record)))
+            click.echo(json.dumps(record.as_json()))
     elif records:
-        Console().print(listing(records))
+        Console().print(listing(record.as_json() for record in records))
     else:
         click.echo("nothing has been built yet")
 
 
-def as_object(record: BuildRecord) -> dict[str, Any]:
-    """A record as the JSON object of `history` and `status`."""
-    return {
-        "derivation": record.derivation,
-        "peer": record.peer,
-        "strategy": record.strategy,
-        "outcome": record.outcome,
-        "grade": record.grade or None,
-        "started": record.started,
-        "seconds": record.seconds,
-        "findings": len(record.findings),
-    }
+def package(derivation: str) -> str:
+    """The name of a derivation's package."""
+    return StorePath(derivation).name.removesuffix(".drv")
 
 
-def listing(records: list[BuildRecord]) -> Table:
-    """Records as a table for a terminal; plain text in a pipe."""
+def listing(records: Iterable[Mapping[str, Any]]) -> Table:
+    """Builds (`BuildRecord.as_json`) as a table for a terminal; plain text in a pipe."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("when", "seconds", "peer", "strategy", "package", "outcome"):
         table.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
     for record in records:
-        good = record.outcome == SUCCESS
-        outcome = record.grade or SUCCESS if good else record.outcome.partition("\n")[0]
+        good = record["outcome"] == SUCCESS
+        outcome = record["grade"] or SUCCESS if good else record["outcome"].partition("\n")[0]
         table.add_row(
-            f"{datetime.fromtimestamp(record.started).astimezone():%m-%d %H:%M:%S}",
-            f"{record.seconds:.1f}",
-            record.peer,
-            record.strategy,
-            record.derivation.name.removesuffix(".drv"),
+            f"{datetime.fromtimestamp(record['started']).astimezone():%m-%d %H:%M:%S}",
+            f"{record['seconds']:.1f}",
+            record["peer"],
+            record["strategy"],
+            package(record["derivation"]),
             outcome,
             style=None if good else "red",
         )

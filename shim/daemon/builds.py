@@ -84,6 +84,7 @@ class Builds:
             serving: nix-daemon of its serving store.
             plant: nix-daemon of its plant store, if it has one.
         """
+        self.shared = shared
         config, seconds = shared.config, shared.config.deadlines.protect
         self._config = config
         self._nursery = shared.nursery

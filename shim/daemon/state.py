@@ -5,12 +5,14 @@ One connection, used from the trio thread: statements are short and the file is 
 """
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -60,6 +62,9 @@ SELECT: Final = (
     " FROM build "
 )
 """The fields of a `BuildRecord`, in their order."""
+
+VERSION: Final = re.compile(r"-[^a-zA-Z]")
+"""Where a version begins in a name."""
 
 LOOKUPS: Final = 100_000
 """Look-ups that are kept; older ones go."""
@@ -111,6 +116,19 @@ class BuildRecord:
     """Output paths of the derivation, so that they lead to it; not read back."""
     number: int = field(default=0, compare=False)
     """Rises from one record to the next; given when it is kept."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What a list of builds says of it."""
+        return {
+            "derivation": self.derivation,
+            "peer": self.peer,
+            "strategy": self.strategy,
+            "outcome": self.outcome,
+            "grade": self.grade or None,
+            "started": self.started,
+            "seconds": self.seconds,
+            "findings": len(self.findings),
+        }
 
 
 class State:
@@ -265,8 +283,29 @@ class State:
             "WHERE id > ?1 AND (?2 = '' OR peer = ?2) ORDER BY id DESC LIMIT ?3", after, peer, last
         )
 
+    def typical_seconds(self, name: str, strategy: str) -> float | None:
+        """How long a package takes by a strategy: the median of its last successes, if any.
+
+        Args:
+            name: of the derivation, without `.drv`; another version of a package counts too.
+            strategy: how it is made.
+        """
+        rows = self._connection.execute(
+            "SELECT seconds FROM build WHERE strategy = ? AND outcome = 'ok'"
+            " AND derivation GLOB ? ORDER BY id DESC LIMIT 9",
+            (strategy, f"*/{'?' * 32}-{_versions(name)}"),
+        ).fetchall()
+        return median(seconds for (seconds,) in rows) if rows else None
+
     def _records(self, which: str, *values: object) -> list[BuildRecord]:
         return [_record(row) for row in self._connection.execute(SELECT + which, values)]
+
+
+def _versions(name: str) -> str:
+    """A pattern of GLOB for a `.drv` of any version of a package (`nix::DrvName`)."""
+    found = VERSION.search(name)
+    bare = re.sub(r"[*?\[]", "?", name[: found.start()] if found else name)
+    return f"{bare}-[^a-zA-Z]*" if found else f"{bare}.drv"
 
 
 def _record(row: tuple[Any, ...]) -> BuildRecord:

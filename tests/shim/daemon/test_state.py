@@ -114,3 +114,20 @@ def test_the_last_scan_of_a_source_is_remembered(tmp_path: Path) -> None:
     last = ScanRecord("attic", 5.0, 2.0, "ok")
     state.record_scan(last)
     assert state.scans() == [last]
+
+
+def test_how_long_a_package_takes_is_known_from_other_versions(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    for name, outcome, seconds in (
+        ("pigz-2.7", "ok", 4.0),
+        ("pigz-2.8", "ok", 6.0),
+        ("pigz-2.8", "ok", 5.0),
+        ("pigz-2.8", "failed", 90.0),
+        ("pigz-doc-2.8", "ok", 1.0),
+    ):
+        drv = StorePath(f"/nix/store/{'g1w7hy3q' * 4}-{name}.drv")
+        state.record(BuildRecord(drv, "board", "cross", outcome, 1.0, seconds))
+    assert state.typical_seconds("pigz-2.9", "cross") == 5.0
+    assert state.typical_seconds("pigz-2.9", "emulate") is None
+    assert state.typical_seconds("zlib-1.3", "cross") is None
+    state.close()
