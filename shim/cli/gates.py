@@ -3,20 +3,29 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 import click
 
 from protocol.store.path import STORE_DIR, BadStorePath, StorePath
+from shim import config as configuration
 from shim.errors import ExitCode, ShimError
 from shim.gates import judge
 from shim.gates.rules import RULES
 from shim.gates.settings import Settings
-from shim.gates.shipped import SHIPPED
 from shim.gates.subject import Subject
 from shim.gates.verdict import Severity, Verdict
 from shim.systems import SYSTEMS
+
+_config = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="The daemon's configuration, for what its `gates` table says.",
+)
 
 
 @click.group()
@@ -51,6 +60,13 @@ def command() -> None:
     default=None,
     help="File with a store path and a reason a line.",
 )
+@click.option(
+    "--visible",
+    type=click.File(),
+    default=None,
+    help="File with everything that the build could see: any other path is then sample text.",
+)
+@_config
 @click.option("--scratch", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True)
 def check_output_command(
@@ -62,6 +78,8 @@ def check_output_command(
     store_dir: str,
     allowed: TextIO | None,
     forbidden: TextIO | None,
+    visible: TextIO | None,
+    config_file: Path | None,
     scratch: Path | None,
     *,
     as_json: bool,
@@ -86,17 +104,22 @@ def check_output_command(
             path.digest: reason or "it is forbidden"
             for path, reason in _paths(forbidden, store_dir)
         },
+        visible=None
+        if visible is None
+        else frozenset(path for path, _ in _paths(visible, store_dir)),
     )
-    verdict = judge(subject, Settings(scratch=scratch))
+    settings = _settings(config_file)
+    verdict = judge(subject, replace(settings, scratch=scratch or settings.scratch))
     _print(verdict, as_json=as_json)
     if not verdict.accepted:
         sys.exit(ExitCode.FAILURE)
 
 
 @command.command("rules")
+@_config
 @click.option("--json", "as_json", is_flag=True)
-def rules_command(*, as_json: bool) -> None:
-    """List the rules, their weights, and the exceptions that ship with us."""
+def rules_command(config_file: Path | None, *, as_json: bool) -> None:
+    """List the rules, their weights, and the exceptions: ours, then the configuration's."""
     if as_json:
         rows = {
             rule: {
@@ -111,11 +134,15 @@ def rules_command(*, as_json: bool) -> None:
     for rule, known in RULES.items():
         click.echo(f"{known.severity.name.lower():8} {rule:26} {known.title}")
     click.echo("\nExceptions, the last that applies decides:")
-    for override in SHIPPED:
+    for override in _settings(config_file).overrides:
         click.echo(
             f"{override.severity.name.lower():8} {override.rule:26} "
             f"{override.name} {override.path}: {override.reason}"
         )
+
+
+def _settings(config_file: Path | None) -> Settings:
+    return Settings() if config_file is None else configuration.load(config_file).gates
 
 
 def _output(text: str, store_dir: str) -> tuple[str, StorePath]:
