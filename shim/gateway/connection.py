@@ -68,6 +68,8 @@ class Connection(asyncssh.SSHServerConnection):
         self.left = False
         """Whether the client's end closed the TCP connection, as the end of its process does; a
         client that was lost is reset, or silent."""
+        self.dropped = False
+        """Whether we broke it off: its client would have stayed."""
         self._full = False
         self._wire: asyncio.Transport | None = None
         self._batch: list[bytes] = []
@@ -87,6 +89,11 @@ class Connection(asyncssh.SSHServerConnection):
     def eof_received(self) -> None:
         self.left = True
         super().eof_received()
+
+    def drop(self) -> None:
+        """Break it off, as if the client were lost."""
+        self.dropped = True
+        self.abort()
 
     def pause_writing(self) -> None:
         self._full = True

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import asyncssh
 import structlog
 
+from shim import systemd
 from shim.config import Config, Gateway
 from shim.errors import ExitCode, ShimError
 from shim.gateway import chacha, hostkey, peers
@@ -205,7 +207,6 @@ def listen(config: Gateway) -> list[socket.socket]:
                 hint="see gateway.addresses and gateway.port",
                 code=ExitCode.UNAVAILABLE,
             ) from error
-        sock.setblocking(False)
         bound.append(sock)
     return bound
 
@@ -225,13 +226,17 @@ async def _accept(sock: socket.socket, keeper: Gatekeeper) -> None:
 async def _run(load: Callable[[], Config], config: Config) -> None:
     keeper = Gatekeeper(config)
     await keeper.prepare()
-    sockets = listen(config.gateway)
+    sockets = systemd.listening() or listen(config.gateway)
     loop = asyncio.get_running_loop()
     stop: asyncio.Queue[str] = asyncio.Queue()
     loop.add_signal_handler(signal.SIGHUP, _reload, keeper, load)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.put_nowait, number.name)
+    for sock in sockets:
+        sock.setblocking(False)
     accepting = [loop.create_task(_accept(sock, keeper)) for sock in sockets]
+    alive = loop.create_task(_signs_of_life())
+    systemd.notify("READY=1")
     log.info(
         "gateway-ready",
         port=config.gateway.port,
@@ -240,6 +245,7 @@ async def _run(load: Callable[[], Config], config: Config) -> None:
         pid=os.getpid(),
     )
     log.info("stopping", signal=await stop.get())
+    systemd.notify("STOPPING=1")
     for task in accepting:
         task.cancel()
     for sock in sockets:
@@ -248,8 +254,16 @@ async def _run(load: Callable[[], Config], config: Config) -> None:
         async with asyncio.timeout(config.deadlines.drain):
             await _drained(keeper, stop)
     for connection in list(keeper.open_connections):
-        connection.abort()
+        connection.drop()
+    alive.cancel()
     await asyncio.sleep(0)  # the connections tell their sessions, and those the daemon
+
+
+async def _signs_of_life() -> None:
+    """Tell a service manager that wants to know that this loop turns."""
+    while (interval := systemd.watchdog()) is not None:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(interval)
 
 
 async def _drained(keeper: Gatekeeper, stop: asyncio.Queue[str]) -> None:
@@ -259,12 +273,15 @@ async def _drained(keeper: Gatekeeper, stop: asyncio.Queue[str]) -> None:
 
 
 def _reload(keeper: Gatekeeper, load: Callable[[], Config]) -> None:
+    systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
         keeper.reload(load())
     except ShimError as error:
         log.error("reload-failed", why=str(error))  # noqa: TRY400 - the sentence says it all
     else:
         log.info("reloaded", peers=len(set(keeper.keys.values())))
+    finally:
+        systemd.notify("READY=1")
 
 
 def serve(load: Callable[[], Config], config: Config) -> None:

@@ -141,7 +141,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._relay is not None:
-            self._relay.client_gone(orderly=exc is None or self._connection.left)
+            left = exc is None or self._connection.left
+            self._relay.client_gone(orderly=left and not self._connection.dropped)
         elif self._opening is not None and not self._opening.done():
             self._opening.cancel()
             self._free()

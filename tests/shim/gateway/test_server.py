@@ -690,6 +690,36 @@ def test_sessions_may_end_before_the_gateway_does(door: GatewayDoor) -> None:
     assert door.process.wait(20) == 0
 
 
+def test_clients_of_a_gateway_that_ends_are_lost(door: GatewayDoor, endings: "Queue[str]") -> None:
+    assert door.process is not None
+    with waiting(door):
+        door.process.terminate()  # two seconds to drain are configured
+        assert endings.get(timeout=20) == "closed"
+    assert door.process.wait(20) == 0
+
+
+def test_a_service_manager_is_told(
+    make_door: MakeDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        door = make_door()
+        assert door.process is not None
+        said = {manager.recv(100) for _ in range(3)}
+        assert said == {b"READY=1", b"WATCHDOG=1"}
+        door.process.send_signal(signal.SIGHUP)
+        while not (reloading := manager.recv(100)).startswith(b"RELOADING=1\nMONOTONIC_USEC="):
+            assert reloading == b"WATCHDOG=1"
+        assert manager.recv(100) == b"READY=1"
+        door.process.terminate()
+        while (last := manager.recv(100)) == b"WATCHDOG=1":
+            pass
+        assert last == b"STOPPING=1"
+
+
 def test_the_host_key_stays_and_satisfies_a_strict_client(
     door: GatewayDoor, tmp_path: Path
 ) -> None:
