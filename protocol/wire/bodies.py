@@ -74,6 +74,24 @@ class FramedBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+class SkippedFrames:
+    """A stream in frames of which only the end is of interest: nothing is copied or given back."""
+
+    def __init__(self) -> None:
+        self.finished = False
+        self._left = 0
+
+    def read(self, source: Source) -> bytes:
+        """Pass over all frames and parts of frames that are there; see `Body.read`."""
+        while not self.finished:
+            if self._left:
+                self._left -= source.skip(self._left)
+            else:
+                self._left = source.u64()
+                self.finished = not self._left
+        return b""
+
+
 def frame(data: bytes) -> bytes:
     """One frame, or several where `data` is larger than a frame can be; none for no bytes."""
     if 0 < len(data) <= MAX_FRAME:

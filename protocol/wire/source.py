@@ -150,6 +150,20 @@ class Source:
         self._pieces.clear()
         return data
 
+    def skip(self, most: int) -> int:
+        """Leave out what is there, up to `most` bytes; how many that were.
+
+        Raises:
+            Underrun: nothing is there.
+        """
+        there = len(self.data) - self.at
+        if not there:
+            self._missing = 1
+            raise Underrun(1)
+        skipped = min(there, most)
+        self.at += skipped
+        return skipped
+
     def untake(self, count: int) -> None:
         """Put the last `count` bytes of what `take_some` gave back to the front."""
         self.at -= count

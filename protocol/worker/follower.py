@@ -18,6 +18,7 @@ from protocol.limits import MAX_HANDSHAKE, MAX_MESSAGE, MAX_REQUEST
 from protocol.store.path import STORE_DIR
 from protocol.version import Dialect, Number, negotiate
 from protocol.wire.bodies import Body as BodyReader
+from protocol.wire.bodies import SkippedFrames
 from protocol.wire.operation import Body, Operation
 from protocol.wire.source import Source, Underrun
 from protocol.worker import forms, handshake, stderr
@@ -204,10 +205,12 @@ class Follower:
         if operation.body is Body.NONE:
             self._begin()
             return Asked(request, operation)
-        self._body = forms.reader(request, self.dialect)
+        form = forms.form(operation.body, self.dialect)
+        framed = form is Form.FRAMED
+        self._body = SkippedFrames() if framed else forms.reader(request, self.dialect)
         self._source.begin(None)
         self._step = self._read_body
-        if forms.form(operation.body, self.dialect) is Form.PULLED:
+        if form is Form.PULLED:
             self._pulls = 0
             self._heard = Source()
             self._heard.begin(MAX_MESSAGE)
@@ -217,8 +220,10 @@ class Follower:
 
     def _read_body(self) -> Followed | None:
         assert self._body is not None
-        self._body.read(self._source)
-        self._passed()
+        try:
+            self._body.read(self._source)
+        finally:
+            self._passed()  # whatever is there of a body may be passed on
         if not self._body.finished:
             return None
         self._begin()

@@ -40,7 +40,8 @@ class Taped:
             framed: whether we speak in `shim.channels` frames.
         """
         self._stream = stream
-        self._tape = tape
+        self.tape = tape
+        """For those who use the socket themselves."""
         self._frames = Frames() if framed else None
         if head:
             tape.note(Direction.TO_SERVER, head)
@@ -54,17 +55,17 @@ class Taped:
         """What the client sends next; nothing at its end."""
         data = await self._stream.receive_some(max_bytes)
         if data:
-            self._tape.note(Direction.TO_SERVER, bytes(data))
+            self.tape.note(Direction.TO_SERVER, bytes(data))
         return data
 
     async def send_all(self, data: bytes) -> None:
         """Send all of `data`; written down before the client can answer to it."""
         if self._frames is None:
-            self._tape.note(Direction.TO_CLIENT, data)
+            self.tape.note(Direction.TO_CLIENT, data)
         else:
             for channel, piece in self._frames.feed(data):
                 if channel is Channel.STDOUT:
-                    self._tape.note(Direction.TO_CLIENT, piece)
+                    self.tape.note(Direction.TO_CLIENT, piece)
         await self._stream.send_all(data)
 
 
