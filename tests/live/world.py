@@ -92,6 +92,17 @@ def run(
     return done
 
 
+def spawn(arguments: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+    """Start a program in the background, its output dropped."""
+    return subprocess.Popen(
+        [str(each) for each in arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
 def derivation(attribute: str) -> str:
     """The .drv of a minipkgs attribute, instantiated in the host's store."""
     return run(["nix-instantiate", MINIPKGS, "-A", attribute]).stdout.strip().partition("!")[0]
