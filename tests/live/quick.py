@@ -1,4 +1,7 @@
-"""Derivations of the build machine's own system, made in a moment: for tests of everything else."""
+"""Derivations that are made in a moment, for tests of everything else.
+
+All but `far`, which emulation makes, are of the build machine's own system.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,8 @@ from tests.live import world
 EXPRESSION = """
 { seeds }:
 let
-  tools = builtins.path { path = seeds; name = "seeds"; };
+  tools = builtins.path { path = seeds + "/amd64"; name = "seeds"; };
+  farTools = builtins.path { path = seeds + "/arm64"; name = "far-seeds"; };
   make = name: script: extra: derivation ({
     inherit name;
     system = builtins.currentSystem;
@@ -32,11 +36,18 @@ in {
     outputHash = builtins.hashString "sha256" "something";
   };
   loud = make "loud" "for i in {1..2000}; do echo line number $i; done; echo > $out" { };
+  far = make "far" "echo begun; ${farTools}/busybox sleep 613; echo > $out" {
+    system = "aarch64-linux";
+    builder = "${farTools}/bash";
+  };
   slow = make "slow" "echo begun; ${tools}/busybox sleep 600; echo > $out" { };
 }
 """
 
-SEEDS = world.CACHE / "minipkgs" / "seeds" / "amd64"
+SEEDS = world.CACHE / "minipkgs" / "seeds"
+
+FAR_MARK = b"613"
+"""A word of the command line that `far` runs, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ class Quick:
 def make(folder: Path) -> Quick:
     """Instantiate and build what is to be built."""
     (folder / "default.nix").write_text(EXPRESSION)
-    names = ("good", "top", "fresh", "bad", "wrong", "loud", "slow")
+    names = ("good", "top", "fresh", "bad", "wrong", "loud", "slow", "far")
     drvs = {
         name: StorePath.parse(
             world.run(
