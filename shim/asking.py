@@ -58,6 +58,8 @@ def _ask(
     try:
         connection.sendall(json.dumps(question).encode() + b"\n")
         line = read()
+    except ConnectionError:  # closed before it had read the question
+        line = b""
     except OSError as error:
         raise ShimError(
             f"the daemon at `{path}` does not answer: {error}", code=ExitCode.UNAVAILABLE
