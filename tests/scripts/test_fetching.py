@@ -107,4 +107,4 @@ def test_an_index_that_is_not_ours_is_made_anew(
 ) -> None:
     (tmp_path / "index.json").write_text(text)
 
-    assert not fetching.is_complete(tmp_path)
+    assert not fetching.is_complete(tmp_path, everything=False)
