@@ -7,6 +7,7 @@ import click
 
 from protocol.errors import ProtocolError
 from protocol.store.path import STORE_DIR, StorePath
+from shim.cli.tablefiles import platforms_option
 from shim.equivalence.file import load
 from shim.equivalence.grades import Role
 from shim.equivalence.source import Derivations
@@ -15,6 +16,7 @@ from shim.errors import ExitCode, ShimError
 from shim.plant.explain import as_json, summary, tree
 from shim.plant.plan import Decline
 from shim.plant.planner import Planner
+from shim.systems import Systems
 
 
 @click.command("plan", short_help="Show what would be planted for a derivation, and why.")
@@ -35,6 +37,7 @@ from shim.plant.planner import Planner
     help="Where the .drv files lie: a folder, a .tar, .tar.zst or .tar.xz, or the root of a store.",
 )
 @click.option("--store-dir", default=STORE_DIR, show_default=True, help="Store directory.")
+@platforms_option
 @click.option("--json", "as_objects", is_flag=True, help="One JSON object a line.")
 @click.option(
     "--summary",
@@ -47,6 +50,7 @@ def command(
     table_file: Path,
     where: Path,
     store_dir: str,
+    platforms: Systems,
     as_objects: bool,
     summarise: bool,
 ) -> None:
@@ -56,7 +60,7 @@ def command(
     counts.  The exit code is 1 when DRVs were given and one of them cannot be planted.
     """
     table = load(table_file)
-    planner = Planner(table, Derivations.open(where, store_dir))
+    planner = Planner(table, Derivations.open(where, store_dir), systems=platforms)
     paths = [_parse(text, store_dir) for text in drv]
     if not paths and not summarise:
         raise ShimError(

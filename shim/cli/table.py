@@ -12,6 +12,7 @@ import click
 
 from protocol.errors import ProtocolError
 from protocol.store.path import STORE_DIR, StorePath
+from shim.cli.tableexplain import explain
 from shim.cli.tablefiles import (
     FILE,
     counts,
@@ -19,7 +20,10 @@ from shim.cli.tablefiles import (
     json_option,
     now,
     output_option,
+    platforms_option,
+    store_path,
     warn_of_conflicts,
+    why_missing,
     write,
 )
 from shim.cli.tablescan import scan
@@ -30,6 +34,7 @@ from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
 from shim.equivalence.table import Entry, Provenance, Table
 from shim.errors import ExitCode, ShimError
+from shim.systems import Systems
 
 ROLES: Final = [one.value for one in Role]
 
@@ -41,6 +46,7 @@ def command() -> None:
     """Make, show and compare equivalence tables."""
 
 
+command.add_command(explain)
 command.add_command(scan)
 command.add_command(status)
 
@@ -53,6 +59,7 @@ command.add_command(status)
 )
 @derivations_option
 @click.option("--store-dir", default=STORE_DIR, show_default=True)
+@platforms_option
 @click.option("--source", default="", help="What was evaluated, for the record.")
 @click.option("--revision", default="", help="Its revision, for the record.")
 @output_option
@@ -62,6 +69,7 @@ def pair_command(
     pairs: Iterable[str] | None,
     where: Path,
     store_dir: str,
+    platforms: Systems,
     source: str,
     revision: str,
     output: Path,
@@ -80,6 +88,7 @@ def pair_command(
         Derivations.open(where, store_dir),
         roots,
         provenance=Provenance(source=source, revision=revision, date=now()),
+        systems=platforms,
     )
     write(table, output)
     click.echo(f"{output}: {counts(table)} in {time.monotonic() - started:.1f} s")
@@ -146,39 +155,6 @@ def lookup(table_path: Path, *, as_json: bool, paths: tuple[str, ...]) -> None:
                     f"{answer['role'] or '-'} {answer['class'] or '-'} {answer['grade'] or '-'}  "
                     f"{answer['reason']}"
                 )
-
-
-@command.command("explain")
-@table_option
-@derivations_option
-@json_option
-@click.argument("path")
-def explain(table_path: Path, where: Path, *, as_json: bool, path: str) -> None:
-    """Print what is known of one native .drv or output PATH, and what would be planted for it."""
-    from shim.plant.explain import as_json as plan_as_json  # noqa: PLC0415 - only this command plans
-    from shim.plant.explain import tree  # noqa: PLC0415 - same
-    from shim.plant.planner import Planner  # noqa: PLC0415 - same
-
-    table = file.load(table_path)
-    entries = table.by_native(_store_path(path, table))
-    if not entries:
-        raise ShimError(f"not in the table: `{path}`", hint=_why_missing(table, path))
-    host = next((one for one in entries if one.role is Role.HOST), None)
-    plan = None
-    if host is not None and host.native_outputs != host.cross_outputs:
-        plan = Planner(table, Derivations.open(where, host.native.store_dir)).plan(host.native)
-    if as_json:
-        planned = None if plan is None else plan_as_json(plan)
-        for entry in entries:
-            _print_json(
-                describe.as_json(entry, details=True) | {"plan": planned if entry is host else None}
-            )
-        return
-    for entry in entries:
-        click.echo("\n".join(describe.explanation(entry)))
-        if entry is host and plan is not None:
-            click.echo("plan")
-            click.echo("\n".join(f"  {line}" for line in tree(plan).splitlines()))
 
 
 @command.command("stats")
@@ -274,18 +250,8 @@ def _derivation(text: str, store_dir: str) -> StorePath:
     return path
 
 
-def _store_path(text: str, table: Table) -> StorePath:
-    """A path as the table's, whatever lies behind its base name."""
-    store_dir = next(iter(table)).native.store_dir if len(table) else STORE_DIR
-    base = text.removeprefix(f"{store_dir}/").partition("/")[0]
-    try:
-        return StorePath.of(base, store_dir)
-    except ProtocolError as error:
-        raise ShimError(str(error), code=ExitCode.USAGE) from error
-
-
 def _answers(table: Table, text: str) -> Iterator[dict[str, Any]]:
-    path = _store_path(text, table)
+    path = store_path(text, table)
     entries = table.by_native(path)
     if not path.is_derivation:
         entries = _one_of_equals(entries)
@@ -296,7 +262,7 @@ def _answers(table: Table, text: str) -> Iterator[dict[str, Any]]:
         yield answer
     if not entries:
         nothing = dict.fromkeys(("cross", "role", "class", "grade"))
-        yield {"query": path, "native": path, **nothing, "reason": _why_missing(table, path)}
+        yield {"query": path, "native": path, **nothing, "reason": why_missing(table, path)}
 
 
 def _one_of_equals(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -305,13 +271,6 @@ def _one_of_equals(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     for entry in entries:
         distinct.setdefault((entry.role, tuple(sorted(entry.cross_outputs.values()))), entry)
     return tuple(distinct.values())
-
-
-def _why_missing(table: Table, path: str) -> str:
-    for one in table.unpaired:
-        if one.path == path:
-            return one.reason
-    return "the walk that made this table did not meet it"
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -7,10 +7,14 @@ from typing import Final
 
 import click
 
+from protocol.errors import ProtocolError
+from protocol.store.path import STORE_DIR, StorePath
+from shim import config as configuration
 from shim.equivalence import describe, file
 from shim.equivalence.grades import Role
 from shim.equivalence.table import Table
-from shim.errors import ShimError
+from shim.errors import ExitCode, ShimError
+from shim.systems import SYSTEMS, Systems
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 EXISTING: Final = click.Path(exists=True, path_type=Path)
@@ -25,6 +29,42 @@ derivations_option = click.option(
     show_default=True,
     help="Where the .drv files lie: a folder, a .tar, .tar.zst or .tar.xz, or a store's root.",
 )
+
+
+def _platforms(_: click.Context, __: click.Parameter, path: Path | None) -> Systems:
+    return SYSTEMS if path is None else configuration.load(path).platforms
+
+
+platforms_option = click.option(
+    "--config",
+    "platforms",
+    type=FILE,
+    callback=_platforms,
+    help="Configuration, for its [platforms].",
+)
+"""The known systems, with those of a configuration laid over them."""
+
+
+def store_path(text: str, table: Table) -> StorePath:
+    """A path as the table's, whatever lies behind its base name.
+
+    Raises:
+        ShimError: it is no store path.
+    """
+    store_dir = next(iter(table)).native.store_dir if len(table) else STORE_DIR
+    base = text.removeprefix(f"{store_dir}/").partition("/")[0]
+    try:
+        return StorePath.of(base, store_dir)
+    except ProtocolError as error:
+        raise ShimError(str(error), code=ExitCode.USAGE) from error
+
+
+def why_missing(table: Table, path: str) -> str:
+    """Why a table has no entry for a native path."""
+    for one in table.unpaired:
+        if one.path == path:
+            return one.reason
+    return "the walk that made this table did not meet it"
 
 
 def counts(table: Table) -> str:

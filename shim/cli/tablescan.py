@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from protocol.store.path import STORE_DIR, StorePath
-from shim import config as configuration
 from shim import sources
 from shim.cli.tablefiles import (
     EXISTING,
@@ -21,6 +20,7 @@ from shim.cli.tablefiles import (
     derivations_option,
     now,
     output_option,
+    platforms_option,
     warn_of_conflicts,
     write,
 )
@@ -31,7 +31,7 @@ from shim.equivalence.table import Provenance
 from shim.errors import ExitCode, ShimError
 from shim.evaluation import Batch, Effort, Evaluated, Evaluator, names
 from shim.sources import Source, Twin
-from shim.systems import SYSTEMS, Systems
+from shim.systems import Systems
 
 MIB: Final = 1 << 20
 
@@ -57,7 +57,7 @@ STEPS: Final = 20
     "--memory", type=click.IntRange(64), help="MiB for all of them [3/4 of what is free]."
 )
 @click.option("--roots", type=FILE, help="Folder for garbage-collection roots [OUTPUT.roots].")
-@click.option("--config", "config_file", type=FILE, help="Configuration, for its [platforms].")
+@platforms_option
 @derivations_option
 @click.option("--store-dir", default=STORE_DIR, show_default=True)
 @output_option
@@ -76,7 +76,7 @@ def scan(
     workers: int | None,
     memory: int | None,
     roots: Path | None,
-    config_file: Path | None,
+    platforms: Systems,
     where: Path,
     store_dir: str,
     output: Path,
@@ -88,16 +88,15 @@ def scan(
     Exactly one of --flake, --file and --nixpkgs says what.  An attribute that cannot be evaluated
     is named and left out.
     """
-    systems = SYSTEMS if config_file is None else configuration.load(config_file).platforms
     match flake, nix_file, nixpkgs:
         case str(), None, None:
-            source, twins = _of_flake(flake, cross_attributes, cross, build_system, systems)
+            source, twins = _of_flake(flake, cross_attributes, cross, build_system, platforms)
         case None, Path(), None:
             source = sources.from_file(nix_file, native_argstr, cross_argstr)
-            twins = _of_file(attributes, cross_attributes, cross, build_system, systems)
+            twins = _of_file(attributes, cross_attributes, cross, build_system, platforms)
         case None, None, Path():
             source = sources.from_nixpkgs(nixpkgs, system, build_system)
-            twins = _of_set(source, attrs, cross or systems[system].cross, everything=everything)
+            twins = _of_set(source, attrs, cross or platforms[system].cross, everything=everything)
         case _:
             raise ShimError("give one of --flake, --file and --nixpkgs", code=ExitCode.USAGE)
     folder = roots or output.with_name(f"{output.name}.roots")
@@ -115,7 +114,7 @@ def scan(
         nix_version=batch.nix_version,
         date=now(),
     )
-    table = pair(derivations, pairs, provenance=provenance, systems=systems)
+    table = pair(derivations, pairs, provenance=provenance, systems=platforms)
     write(table, output)
     evaluator.forget_older()
     click.echo(f"{output}: {counts(table)}, from {len(pairs)} of {len(twins)} attributes")

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from shim.equivalence.grades import DifferenceClass
 from shim.equivalence.table import Difference, Entry, InputPair, Table
 
 
@@ -69,40 +68,17 @@ def heading(table: Table) -> Iterator[str]:
     yield f"{len(table)} entries, {roots} root pairs, {toolchains} toolchains"
 
 
-def explanation(entry: Entry) -> Iterator[str]:
-    """An entry for somebody who has to judge it: worst differences first, benign ones by name."""
-    yield f"{entry.native}"
-    yield f"  {entry.role} counterpart {entry.cross}"
-    yield f"  because: {entry.reason}"
-    yield f"  grade {entry.grade.name.lower()}, differences {entry.difference_class.name.lower()}"
-    yield from _output_lines(entry)
-    judged = sorted(entry.differences, key=lambda one: (-one.difference_class, one.subject))
-    for one in judged:
-        if one.difference_class > DifferenceClass.BENIGN:
-            yield f"  {one.difference_class.name.lower()}: {one.rule}, in `{one.subject}`"
-            if one.native:
-                yield f"    - {_on_one_line(one.native)}"
-            if one.cross:
-                yield f"    + {_on_one_line(one.cross)}"
-    benign = {one.rule for one in judged if one.difference_class is DifferenceClass.BENIGN}
-    if benign:
-        yield f"  benign: {', '.join(sorted(benign))}"
-    kinds = Counter(one.role.value for one in entry.inputs)
-    if kinds:
-        yield "  inputs paired: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-
-
-def _output_lines(entry: Entry) -> Iterator[str]:
-    lacking = [name for name in entry.native_outputs if name not in entry.pairing]
-    extra = [name for name in entry.cross_outputs if name not in entry.pairing.values()]
-    if lacking:
-        yield f"  only native outputs: {', '.join(lacking)}"
-    if extra:
-        yield f"  only cross outputs: {', '.join(extra)}"
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join(text.split())
+def outputs(entry: Entry) -> Iterator[str]:
+    """Names of an entry's outputs, each with what is missing on one side or called otherwise."""
+    for name in entry.native_outputs:
+        other = entry.pairing.get(name)
+        if other is None:
+            yield f"{name} (only native)"
+        else:
+            yield name if other == name else f"{name} (cross `{other}`)"
+    for name in entry.cross_outputs:
+        if name not in entry.pairing.values():
+            yield f"{name} (only cross)"
 
 
 def statistics(table: Table) -> dict[str, Any]:

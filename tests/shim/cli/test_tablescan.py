@@ -283,3 +283,46 @@ def test_a_flakes_package_has_its_counterpart_in_the_build_systems_set(
     result = run("scan", "--flake", what, "--derivations", store, "-o", tmp_path / "t")
     assert result.exit_code == 0, result.output
     assert hosts(tmp_path / "t") == ["app-1.drv"]
+
+
+@NEEDS_NIX
+def test_a_system_of_the_configuration_is_known_like_ours(store: Path, tmp_path: Path) -> None:
+    """Its triple tells the host's recipes apart, where the processor is called otherwise."""
+    (tmp_path / "set.nix").write_text("""
+      { system }:
+      let
+        make = suffix: system: env: derivation ({
+          name = "app${suffix}-1"; inherit system; builder = "/bin/sh"; stdenv = "none";
+        } // env);
+      in {
+        pkgs.app = make "" "coldfire-linux" { };
+        pkgsCross.coldfire.app = make "-m68k-unknown-linux-gnu" "x86_64-linux" {
+          configureFlags = "--build=x86_64-unknown-linux-gnu --host=m68k-unknown-linux-gnu";
+        };
+      }
+    """)
+    configuration = tmp_path / "shim.toml"
+    configuration.write_text("""
+      [serving]
+      root = "/nowhere/serve"
+      [plant]
+      root = "/nowhere/plant"
+      [platforms.coldfire-linux]
+      cross = "coldfire"
+      triple = "m68k-unknown-linux-gnu"
+      loader = "ld.so.1"
+      emulator = "qemu-m68k"
+      elf = { machine = 4, bits = 32, endianness = "big" }
+    """)
+    scan = ("scan", "--nixpkgs", tmp_path / "set.nix", "--attrs", "app", "--derivations", store)
+    what = (*scan, "--system", "coldfire-linux", "-o", tmp_path / "t")
+    unknown = run(*what)
+    assert "unknown system: `coldfire-linux`" in unknown.stderr
+    known = run(*what, "--config", configuration)
+    assert known.exit_code == 0, known.output
+    [row] = rows(tmp_path / "t")
+    assert row["role"] == "host"
+    pair = ("--native", row["native"], "--cross", row["cross"], "--derivations", store)
+    for more, role in (((), "tool"), (("--config", configuration), "host")):
+        assert run("pair", *pair, *more, "-o", tmp_path / "p").exit_code == 0
+        assert [one["role"] for one in rows(tmp_path / "p")] == [role]
