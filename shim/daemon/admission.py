@@ -77,9 +77,7 @@ async def _exactly(stream: trio.SocketStream, size: int) -> bytes:
     return data
 
 
-async def turn_away(
-    stream: Pipe, who: Who, head: bytes, why: str, config: Config
-) -> None:
+async def turn_away(stream: Pipe, who: Who, head: bytes, why: str, config: Config) -> None:
     """Answer the handshake with an error; at most for `deadlines.handshake`.
 
     Args:
@@ -102,7 +100,8 @@ async def turn_away(
 
 async def _refuse_worker(stream: Pipe, head: bytes, why: str, config: Config) -> None:
     connection = ServerConnection(config.store_dir)
-    connection.receive(head)
+    if head:
+        connection.receive(head)
     client = Client(stream, connection, config.deadlines)
     while not isinstance(await client.event(config.deadlines.handshake), Greeted):
         pass

@@ -4,7 +4,7 @@
 * A flat one is refused that contradicts its own name or fixed hash, or that has another recipe than
   a table or the store knows for its path or its outputs; where the domain makes uploads anew, also
   one of which nobody knows anything.
-* Any is refused for a system that its peer may not ask for (`peers.NAME.systems`).
+* Any is refused for a foreign system that its peer may not ask for (`peers.NAME.systems`).
 
 Operators are asked for no evidence but the first.  Functions here read files: call them from worker
 threads.
@@ -22,9 +22,6 @@ from shim.daemon.who import Who
 from shim.equivalence.source import Derivations
 from shim.session.claims import contradiction, flat_objection
 from shim.session.routes import Standing
-
-BUILTIN = "builtin"
-"""The system of derivations that a nix-daemon carries out itself."""
 
 SHOWN = 5
 """Paths that a message lists."""
@@ -91,7 +88,8 @@ class Evidence:
     def _system(self, drv: StorePath, derivation: Recipe) -> str:
         name = self._who.name
         allowed = self._services.config.peer(name).systems
-        if not allowed or derivation.platform in (*allowed, BUILTIN):
+        foreign = set(self._services.config.systems)
+        if not allowed or derivation.platform not in foreign - set(allowed):
             return ""
         return (
             f"`{drv.base}` is refused: `{name}` may ask for {', '.join(allowed)}"
