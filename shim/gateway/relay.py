@@ -20,6 +20,9 @@ UNAVAILABLE: Final = 69
 LINGER: Final = 60.0
 """Seconds for the daemon to end a session whose client has ended it."""
 
+LINGER_COMMAND: Final = 1.0
+"""The same for a command: to it the end of its standard input is no goodbye, only a close is."""
+
 
 class Client(Protocol):
     """The client's side of a session: what a relay asks of an SSH channel."""
@@ -159,7 +162,8 @@ class Relay(asyncio.Protocol):
         self.send_end()
         self.hold(Hold.WINDOW, on=False)
         self.hold(Hold.CONNECTION, on=False)
-        self._lingering = asyncio.get_running_loop().call_later(LINGER, self._transport.abort)
+        patience = LINGER_COMMAND if self._preamble.speaks is Speaks.COMMAND else LINGER
+        self._lingering = asyncio.get_running_loop().call_later(patience, self._transport.abort)
 
     def _finish(self, code: int, how: str) -> None:
         """The session ended on the daemon's side."""
