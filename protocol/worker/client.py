@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.limits import MAX_HANDSHAKE, MAX_MESSAGE, MAX_REPLY, MAX_TEXT
 from protocol.store.path import STORE_DIR
-from protocol.version import Dialect, Number, negotiate
+from protocol.version import PATH_NOT_HASH, Dialect, Number, negotiate
 from protocol.wire.bodies import END_FRAME, NarBody, frame
 from protocol.wire.codec import to_text
 from protocol.wire.machine import Machine
@@ -34,6 +34,9 @@ from protocol.worker.events import (
 from protocol.worker.forms import Form
 from protocol.worker.stderr import Last, NixError, Read, Write
 from protocol.worker.versions import NEWEST, OLDEST
+
+_BY_PATH: Final = frozenset({42, 43})
+"""RegisterDrvOutput and QueryRealisation, whose layouts the feature replaces."""
 
 _BANNER: Final = 200
 """Bytes of what is no protocol that are shown."""
@@ -63,6 +66,8 @@ class ClientConnection(Machine[ClientEvent]):
         self._features = features
         self._max_reply = max_reply
         self._info = handshake.ServerInfo()
+        self.offered: frozenset[str] = frozenset()
+        """The daemon's features, agreed on or not; known with `Welcomed`."""
         self._ready = False
         self._operation: Operation | None = None
         self._form = Form.NONE
@@ -100,8 +105,9 @@ class ClientConnection(Machine[ClientEvent]):
         self._out.append(handshake.preamble.put(None, self.dialect))
 
     def _read_features(self) -> None:
-        theirs = handshake.features.get(self._source, self.dialect)
-        self._dialect = Dialect(self.dialect.number, theirs & self._features, self._store_dir)
+        self.offered = handshake.features.get(self._source, self.dialect)
+        agreed = self.offered & self._features
+        self._dialect = Dialect(self.dialect.number, agreed, self._store_dir)
         self._step = self._read_info
 
     def _read_info(self) -> None:
@@ -243,6 +249,12 @@ class ClientConnection(Machine[ClientEvent]):
         self._expect_turn(self._ready and self._operation is None and not self._open, "ask")
         if not operation.exists(self.dialect):
             raise LocalProtocolError(f"{operation.name} does not exist in {self.dialect}")
+        if operation.code in _BY_PATH and PATH_NOT_HASH in self.offered - self.dialect.features:
+            # It would answer with an error, and take the request's fields for the next operation.
+            raise LocalProtocolError(
+                f"{operation.name} is asked of a daemon with the feature `{PATH_NOT_HASH}`"
+                " only by who has it too"
+            )
         data = WORD.pack(operation.code) + operation.layout.put(request, self.dialect)
         self._operation = operation
         self._form = forms.form(operation.body, self.dialect)

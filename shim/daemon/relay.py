@@ -4,7 +4,7 @@ Client and nix-daemon may speak different versions: requests and answers are dec
 anew, bodies are passed on in the pieces in which they come, each way only as fast as it is taken.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -14,12 +14,18 @@ from protocol.worker.events import (
     Asked,
     BodyData,
     BodyEnd,
+    Failed,
+    Logged,
+    Replied,
     ReplyData,
     ReplyEnd,
 )
 from shim.config import Deadlines
 from shim.daemon.client import Client, ClientGone
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Listener, Upstream
+
+SOON: Final = 0.05
+"""Seconds within which an answer is taken for one that comes at once."""
 
 
 async def relay(
@@ -40,13 +46,31 @@ async def relay(
     await upstream.send(request)
     try:
         if asked.operation.body is Body.NONE:
-            value = await client.while_listening(lambda: upstream.answer(listen, deadlines.reply))
+            value = await _answer(client, upstream, listen, deadlines)
         else:
             value = await _with_body(client, upstream, listen, deadlines)
     except DaemonRefused as refused:
         await client.send(client.connection.fail(refused.error))
         return
     await _reply(asked, value, client, upstream, deadlines)
+
+
+async def _answer(
+    client: Client, upstream: Upstream, listen: Listener, deadlines: Deadlines
+) -> Any:
+    """The answer; a client that leaves is noticed unless it comes at once, as most do."""
+    match await upstream.soon(SOON):
+        case Replied(value=value):
+            return value
+        case Failed(error):
+            raise DaemonRefused(upstream.name, error)
+        case Logged(message):
+            await listen(message)
+        case None:
+            pass
+        case event:
+            raise DaemonLost(upstream.name, f"sent {event} where an answer was due")
+    return await client.while_listening(lambda: upstream.answer(listen, deadlines.reply))
 
 
 async def _with_body(

@@ -30,12 +30,14 @@ from protocol.worker.handshake import Trust
 from protocol.worker.messages import QueryPathInfo, Request, SetOptions
 from protocol.worker.stderr import LogMessage, NixError
 from shim.config import Deadlines
+from shim.daemon.dialing import dial
 from shim.errors import ExitCode, ShimError
 
 R = TypeVar("R")
 
-CHUNK: Final = 1 << 18
-"""Bytes asked of a socket at once: large enough that Python's share of a bulk copy is small."""
+CHUNK: Final = 1 << 17
+"""Bytes asked of a socket at once: large, so that Python's share of a bulk copy is small, but not
+so large that each piece is memory fresh from the kernel, which costs more than all the rest."""
 
 Listener = Callable[[LogMessage], Awaitable[None]]
 
@@ -107,7 +109,7 @@ class Upstream:
         """
         try:
             with trio.fail_after(deadlines.connect):
-                stream = await trio.open_unix_socket(str(path))
+                stream = await dial(path)
         except (OSError, trio.TooSlowError) as error:
             raise ShimError(
                 f"cannot reach the {name} at `{path}`: {error}",
@@ -170,6 +172,16 @@ class Upstream:
         if isinstance(event, PeerClosed):
             raise DaemonLost(self.name, "closed the connection")
         return event
+
+    async def soon(self, seconds: float) -> ClientEvent | None:
+        """The next event, if it comes within so many seconds.
+
+        Raises:
+            DaemonLost: as `event`.
+        """
+        with trio.move_on_after(seconds):
+            return await self.event(self._deadlines.reply)
+        return None
 
     def request_bytes(self, request: Request[Any]) -> bytes:
         """The bytes of a request, for a relay that moves the rest itself.
