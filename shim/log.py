@@ -4,8 +4,9 @@ Event names are a closed list (`EVENTS`); a test compares it with what the code 
 """
 
 import logging
+import os
 import sys
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -22,17 +23,21 @@ EVENTS: Final = {
     "gate-finding": "A gate found something in a planted output.",
     "gates-judged": "The gates looked at a planted output: verdict, files, bytes, seconds.",
     "gateway-ready": "The gateway's sockets are open; the event has the host key for boards.",
+    "import-taken-back": "Outputs of an import that was cut off were deleted again.",
+    "import-unsettled": "They could not be; the next start tries again.",
     "key-made": "A signing key was made; boards that check signatures want its public part.",
     "login-failed": "A connection to the gateway ended before a peer's key was shown.",
     "nix-daemon-died": "A nix-daemon of ours ended by itself and is started anew.",
     "nix-daemon-said": "A line of a nix-daemon's own output.",
     "operation-refused": "A peer asked for what peers may not do.",
+    "paths-unprotected": "Paths could not be kept from the garbage collector.",
     "peer-connected": "A peer logged in at the gateway.",
     "peer-gone": "A peer's SSH connection ended.",
     "planted": "A planted output passed every gate and entered the serving store.",
     "ready": "The socket is open.",
     "reload-failed": "The configuration was not taken again; the one before stays.",
     "reloaded": "The gateway took its peers from the configuration again.",
+    "repair-failed": "A rejected output could not be copied for a repair; the verdict stands.",
     "scan-ended": "A table was made anew, or could not be: outcome, seconds.",
     "scan-started": "A peer asked for what no table knows; its source is evaluated again.",
     "session-ended": "A session at the gateway ended: how, and how many bytes went each way.",
@@ -40,14 +45,31 @@ EVENTS: Final = {
     "session-opened": "A peer's session reached the daemon.",
     "session-refused": "A peer asked the gateway for what it does not offer, or too much of it.",
     "stopping": "A signal asked us to end.",
+    "table-asked": "The tables were asked for a derivation: known or not, and why not.",
     "table-loaded": "An equivalence table is in use.",
     "table-unusable": "A table that we made is damaged; the next scan replaces it.",
 }
 """Event name -> what it means."""
 
 
-def set_up(style: Literal["console", "json"], level: str) -> None:
-    """Send events of at least `level` to standard error, as text or one JSON object a line."""
+PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Level -> what the journal calls it (sd-daemon(3)): `<N>` before a line sets its priority."""
+
+
+def set_up(
+    style: Literal["console", "json"],
+    level: str,
+    observe: structlog.typing.Processor | None = None,
+) -> None:
+    """Send events of at least `level` to standard error.
+
+    Args:
+        style: text for people, or one JSON object a line; with a priority for the journal where
+            standard error is one (`JOURNAL_STREAM`, systemd.exec(5)).
+        level: least level that is shown.
+        observe: sees every event from level info on, shown or not.
+    """
+    shown = logging.getLevelName(level.upper())
     render: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -60,9 +82,31 @@ def set_up(style: Literal["console", "json"], level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
+            *([] if observe is None else [observe, _at_least(shown)]),
             render,
+            *([_prioritised] if style == "json" and "JOURNAL_STREAM" in os.environ else []),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            shown if observe is None else min(shown, logging.INFO)
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _at_least(level: int) -> structlog.typing.Processor:
+    """Ends what is below `level`."""
+
+    def check(_: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if logging.getLevelName(_PLAIN.get(method, method).upper()) < level:
+            raise structlog.DropEvent
+        return event
+
+    return check
+
+
+_PLAIN: Final = {"exception": "error", "warn": "warning"}
+
+
+def _prioritised(_: Any, method: str, line: Any) -> str:
+    return f"<{PRIORITIES[_PLAIN.get(method, method)]}>{line}"

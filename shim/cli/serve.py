@@ -1,6 +1,7 @@
 """`nix-shim serve`: run the daemon."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -26,7 +27,10 @@ def command(path: Path, log_style: str, log_level: str) -> None:
     Everything the daemon needs is checked before the socket opens: its nix-daemons, binfmt_misc
     registrations, the kernel and the tables; what is missing is named with its remedy.
     """
-    log.set_up("json" if log_style == "json" else "console", log_level)
     from shim.daemon.server import serve  # noqa: PLC0415 - trio is imported by this command only
+    from shim.metrics import Metrics  # noqa: PLC0415 - only the daemon counts
 
-    serve(lambda: configuration.load(path))
+    metrics = Metrics() if configuration.load(path).metrics.enable else None
+    style: Literal["console", "json"] = "json" if log_style == "json" else "console"
+    log.set_up(style, log_level, metrics.observe if metrics else None)
+    serve(lambda: configuration.load(path), metrics)

@@ -6,6 +6,7 @@ Only questions are asked here: nothing is fetched, built or remembered but the q
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
 import trio
 
 from protocol.worker.messages import QuerySubstitutablePaths, QueryValidPaths
@@ -18,6 +19,8 @@ from shim.daemon.state import State
 from shim.daemon.tables import UNKNOWN, Tables
 from shim.plan.decision import Decision, Strategy
 from shim.plan.planner import Facts, decide
+
+log = structlog.get_logger()
 
 _NEED_NO_TABLE: Final = (Strategy.VALID, Strategy.FIXED_OUTPUT)
 
@@ -78,5 +81,6 @@ class Decider:
             return
         _, no_entry = self._tables.entry(wanted.path, wanted.derivation)
         self._state.record_lookup(wanted.path, peer, no_entry)
+        log.info("table-asked", derivation=wanted.path, peer=peer, known=not no_entry, why=no_entry)
         if no_entry == UNKNOWN:
             self._scans.unknown(peer)

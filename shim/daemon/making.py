@@ -118,7 +118,11 @@ class Maker:
         """Try the steps of a decision, one after the other."""
         wanted = flight.wanted
         log.info(
-            "build-started", derivation=wanted.path, peer=flight.peer, decision=decision.lines()
+            "build-started",
+            derivation=wanted.path,
+            peer=flight.peer,
+            system=wanted.derivation.platform,
+            decision=decision.lines(),
         )
         reasons = [f"{each.strategy}: {each.reason}" for each in decision.skipped]
         last = StepFailed("no strategy can make it here", Kind.HOST)
@@ -185,6 +189,7 @@ class Maker:
             "build-failed",
             derivation=wanted.path,
             peer=flight.peer,
+            system=wanted.derivation.platform,
             strategy=step.strategy.value,
             kind=failure.kind.value,
             reason=failed.reason,
@@ -200,6 +205,7 @@ class Maker:
             "build-ended",
             derivation=flight.wanted.path,
             peer=flight.peer,
+            system=flight.wanted.derivation.platform,
             strategy=step.strategy.value,
             outcome="ok",
             seconds=round(seconds, 2),

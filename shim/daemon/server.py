@@ -5,7 +5,8 @@ Start: checks, tables, state, the nix-daemons of every domain, then the socket. 
 """
 
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from shim.daemon.sessions import Sessions
 from shim.daemon.state import State
 from shim.daemon.tables import Tables
 from shim.errors import ExitCode, ShimError
+from shim.metrics import Metrics
 from shim.session.claims import Claims
 from shim.session.uploads import trusted_keys
 
@@ -38,17 +40,18 @@ Read = Callable[[], Config]
 """Reads the configuration anew."""
 
 
-def serve(read: Read) -> None:
+def serve(read: Read, metrics: Metrics | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
     Args:
         read: reads the configuration; called again on SIGHUP.
+        metrics: shown at the endpoint that the configuration names.
 
     Raises:
         ShimError: something that it needs is missing; the message says what mends it.
     """
     try:
-        trio.run(_serve, read(), read)
+        trio.run(_serve, read(), read, metrics)
     except BaseExceptionGroup as group:
         raise _first_shim_error(group) from None
 
@@ -63,19 +66,24 @@ def _first_shim_error(group: BaseExceptionGroup[BaseException]) -> BaseException
     return inner
 
 
-async def _serve(config: Config, read: Read) -> None:
+async def _serve(config: Config, read: Read, metrics: Metrics | None) -> None:
     lacks = check(config, config.platforms)
     with _only_one(config.state_directory):
         tables = Tables.load(config)
         state = State(config.state_directory / "state.sqlite")
         try:
-            await _run(config, tables, state, lacks, read)
+            await _run(config, tables, state, lacks, read, metrics)
         finally:
             state.close()
 
 
 async def _run(
-    config: Config, tables: Tables, state: State, lacks: dict[str, str | None], read: Read
+    config: Config,
+    tables: Tables,
+    state: State,
+    lacks: dict[str, str | None],
+    read: Read,
+    metrics: Metrics | None,
 ) -> None:
     ring = _keys(config)
     scans = Scans(config, tables, state)
@@ -107,8 +115,28 @@ async def _run(
                 claims,
                 name,
             )
-        await listen(domains, partial(reload, read, domains, tables))
+        with _shown(metrics, config, scheduler, sessions):
+            await listen(domains, partial(reload, read, domains, tables))
         daemons.cancel_scope.cancel()
+
+
+@contextmanager
+def _shown(
+    metrics: Metrics | None, config: Config, scheduler: Scheduler, sessions: Sessions
+) -> Iterator[None]:
+    """Serve metrics, if they are wanted, for as long as the block lasts."""
+    if metrics is None:
+        yield
+        return
+    metrics.watch("builds_running", "Builds that have a place.", lambda: len(scheduler.running))
+    metrics.watch("builds_waiting", "Builds in the queue.", lambda: len(scheduler.waiting))
+    metrics.watch("sessions_open", "Sessions that go on.", lambda: len(sessions.live))
+    server = metrics.serve(config.metrics)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 async def _plant(config: Config, name: str, domain: Domain, daemons: trio.Nursery) -> Nix | None:

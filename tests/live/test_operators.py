@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -33,7 +34,8 @@ def pair(package: Callable[[str], Pair]) -> Pair:
 def test_a_derivation_is_explained_before_and_after_it_is_made(
     pair: Pair, make_shim: Callable[..., Shim], make_board: Callable[..., Board]
 ) -> None:
-    shim = make_shim(pair)
+    port = world.free_port()
+    shim = make_shim(pair, more=f"[metrics]\nenable = true\nport = {port}\n")
     config = shim.base / "shim.toml"
     before = answer("explain", pair.native, "--config", config)
     assert [step["strategy"] for step in before["steps"]] == ["cross", "emulate"]
@@ -44,6 +46,11 @@ def test_a_derivation_is_explained_before_and_after_it_is_made(
     assert "1. cross: planting" in text
 
     make_board(pair).build(pair.asked, shim.builder())
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as counted:
+        page = counted.read().decode()
+    labels = 'outcome="ok",strategy="cross",system="aarch64-linux"'
+    assert f"nix_shim_builds_total{{{labels}}} 1.0" in page
+    assert "nix_shim_builds_running 0.0" in page
     after = answer("explain", pair.native, "--config", config)
     assert [step["strategy"] for step in after["steps"]] == ["valid"]
     (row,) = [
