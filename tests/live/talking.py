@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from protocol.nar.events import Data, End, Event, Regular
+from protocol.nar.writer import NarWriter
 from protocol.store import aterm
-from protocol.store.content_address import ContentAddress
+from protocol.store.addressing import content_path
+from protocol.store.content_address import ContentAddress, Method
 from protocol.store.derivation import BasicDerivation, Derivation
 from protocol.store.hash import Hash
 from protocol.store.path import StorePath
@@ -26,6 +29,7 @@ from protocol.worker.events import (
     Failed,
     Logged,
     PeerClosed,
+    Pull,
     Replied,
     ReplyData,
     ReplyEnd,
@@ -63,6 +67,13 @@ class Talker:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(TIMEOUT)
         self.socket.connect(str(shim.socket))
+        try:
+            self._greet(peer)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _greet(self, peer: str | None) -> None:
         if peer is not None:
             self.socket.sendall(Preamble(peer).render())
         self.socket.sendall(self._connection.hello())
@@ -108,7 +119,15 @@ class Talker:
             Hung: there was none.
         """
         self.socket.sendall(self._connection.ask(request))
-        if body:
+        if self._connection.pulls:
+            match self._event():
+                case Pull():
+                    self.socket.sendall(self._connection.body(body))
+                case Failed(error):
+                    raise Refused(error.message)
+                case event:
+                    raise AssertionError(event)
+        elif body:
             for start in range(0, len(body), 1 << 16):
                 self.socket.sendall(self._connection.body(body[start : start + (1 << 16)]))
         if request.operation.body is not Body.NONE:
@@ -154,25 +173,55 @@ class Thing:
         return replace(self, path=path)
 
 
+def file_nar(text: bytes) -> bytes:
+    """The NAR of a file."""
+    writer = NarWriter()
+    node: tuple[Event, ...] = (Regular(executable=False, size=len(text)), Data(text), End())
+    return b"".join(writer.write(event) for event in node)
+
+
+def claimed(path: StorePath, text: bytes, **about: Any) -> Thing:
+    """A file under any path, with nothing that proves it."""
+    nar = file_nar(text)
+    return Thing(path, PathInfo(nar_hash=Hash.of(nar), nar_size=len(nar), **about), nar)
+
+
+def proven(name: str, text: bytes, references: frozenset[StorePath] = frozenset()) -> Thing:
+    """A text under the path that it follows from."""
+    address = ContentAddress(Method.TEXT, Hash.of(text))
+    path = content_path(name, address, references)
+    return claimed(path, text, content_address=address, references=references)
+
+
 def things(*paths: str) -> list[Thing]:
     """Paths of the host's store with all that they refer to, dependencies first."""
     closure = world.run(["nix-store", "--query", "--requisites", *paths]).stdout.split()
-    shown = json.loads(world.run(["nix", "path-info", "--json", *closure]).stdout)
+    plain = [path for path in closure if not path.endswith(".drv")]
+    shown = json.loads(world.run(["nix", "path-info", "--json", *plain]).stdout)
     about = {each["path"]: each for each in shown}
-    return [_thing(about[path]) for path in closure]
+    return [_thing(path, about.get(path)) for path in closure]
 
 
-def _thing(about: dict[str, Any]) -> Thing:
+def _thing(path: str, about: dict[str, Any] | None) -> Thing:
+    if about is None:  # nix takes the name of a derivation for what it makes
+        references = world.run(["nix-store", "--query", "--references", path]).stdout.split()
+        found = proven(
+            StorePath.parse(path).name,
+            Path(path).read_bytes(),
+            frozenset(map(StorePath.parse, references)),
+        )
+        assert found.path == path
+        return found
     content = about.get("ca")
     return Thing(
-        StorePath.parse(about["path"]),
+        StorePath.parse(path),
         PathInfo(
             nar_hash=Hash.parse(about["narHash"]),
             nar_size=about["narSize"],
             references=frozenset(map(StorePath.parse, about["references"])),
             content_address=ContentAddress.parse(content) if content else None,
         ),
-        dump(about["path"]),
+        dump(path),
     )
 
 
