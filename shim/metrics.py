@@ -47,12 +47,15 @@ class Metrics:
         self._examined = self._counter("gate_bytes", "Bytes that the gates looked at.")
         self._verdicts = self._counter("verdicts", "Verdicts of the gates.", "accepted")
         self._sessions = self._counter("sessions", "Clients that finished a handshake.", "peer")
-        self._refused = self._counter("refusals", "Clients and operations refused.", "event")
+        self._refused = self._counter(
+            "refusals", "Clients, builds and operations refused.", "event"
+        )
         self._counted: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             "build-ended": self._ended,
             "build-failed": self._failed,
             "client-opened": lambda event: self._sessions.labels(event.get("peer", "")).inc(),
             "client-refused": lambda _: self._refused.labels("client").inc(),
+            "build-refused": lambda _: self._refused.labels("build").inc(),
             "operation-refused": lambda _: self._refused.labels("operation").inc(),
             "gate-finding": lambda event: self._findings.labels(
                 event["rule"], event["severity"]

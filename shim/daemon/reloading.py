@@ -43,7 +43,7 @@ async def reload(
         _check_domains(config, domains)
         tables.become(await trio.to_thread.run_sync(Tables.load, config))
     except ShimError as error:
-        log.error("not-reloaded", why=str(error))  # noqa: TRY400 - the message is the reason
+        log.error("reload-failed", why=str(error))  # noqa: TRY400 - the message is the reason
         return
     ignored = sorted(
         each.name.replace("_", "-")
