@@ -1,6 +1,7 @@
 # nix-shim as a package; callable by itself: pkgs.callPackage ./nixos-module/package.nix { }
 {
   lib,
+  installShellFiles,
   python3Packages,
 }:
 python3Packages.buildPythonApplication {
@@ -39,6 +40,14 @@ python3Packages.buildPythonApplication {
     trio
     zstandard
   ];
+
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall = ''
+    for shell in bash fish zsh; do
+      $out/bin/nix-shim completion $shell > nix-shim.$shell
+    done
+    installShellCompletion nix-shim.bash nix-shim.fish --zsh --name _nix-shim nix-shim.zsh
+  '';
 
   pythonImportsCheck = [
     "protocol"

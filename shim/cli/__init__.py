@@ -12,6 +12,7 @@ from shim.errors import ShimError
 COMMANDS: Final = {
     "check-config": "Check a configuration, or print what may stand in one.",
     "collect-garbage": "Delete what nothing keeps from the stores.",
+    "completion": "Print what a shell reads to complete commands.",
     "decode": "Print protocol bytes, or a recording, in readable form.",
     "doctor": "Check this machine, or a board, and say how to mend what is wrong.",
     "encode": "Turn the JSON of `decode` back into bytes.",
