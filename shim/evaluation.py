@@ -5,13 +5,14 @@ derivation that lists what was found and refers to all of it, so that its link a
 evaluated `.drv` from the garbage collector, from the moment it exists.  What Nix gives up
 (missing file, infinite recursion, out of memory) ends the process; a trace tells how far it came,
 so that the guilty attribute is known and the others are evaluated without it.  Where attributes
-come from is `shim.sources`' business.
+come from is `shim.sources`' business; `nix-eval-jobs` is asked first, where it is installed.
 """
 
 import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,10 @@ from typing import Any, Final
 
 from protocol.errors import ProtocolError
 from protocol.store.path import StorePath
+from shim import evaluationjobs
 from shim.equivalence.source import Derivations
 from shim.errors import ExitCode, ShimError
-from shim.sources import Source, Twin, words
+from shim.sources import LIBRARY, Source, Twin, words
 
 SHOWN: Final = 3
 """Lines of Nix's own message that are passed on."""
@@ -48,13 +50,6 @@ _REACHED: Final = re.compile(r"^trace: nix-shim-scan (\d+) (\w+)$", re.MULTILINE
 
 _EXHAUSTED: Final = re.compile(r"memory|bad_alloc", re.IGNORECASE)
 """In Nix's words or those of its garbage collector: others may have used up what was missing."""
-
-LIBRARY: Final = """\
-  at = builtins.foldl' (set: name: set.${name} or (throw "there is no attribute `${name}`"));
-  drv = value: if value.type or null == "derivation" then value.drvPath else null;
-  tried = value: let got = builtins.tryEval value; in if got.success then got.value else false;
-"""
-"""Nix: an attribute by its path; the `.drv` of a value, or null; false for what throws."""
 
 MANIFEST: Final = """\
 let
@@ -155,8 +150,15 @@ class Evaluator:
         """Evaluate all of `twins`; batches come in the order in which they are done.
 
         Raises:
-            ShimError: there is no Nix.
+            ShimError: there is no Nix, or not even the sets themselves can be evaluated.
         """
+        if len(twins) > 1 and evaluationjobs.is_installed():
+            left = dict(enumerate(twins))
+            for number, result in self._jobs(twins):
+                del left[number]
+                yield Batch((result,), "", "")
+            yield about(self._source)
+            twins = [*left.values()]
         size = max(1, min(BATCH, len(twins) // (4 * self._effort.workers)))
         parts = [twins[at : at + size] for at in range(0, len(twins), size)]
         with ThreadPoolExecutor(self._effort.workers) as pool:
@@ -170,11 +172,35 @@ class Evaluator:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _jobs(self, twins: Sequence[Twin]) -> Iterator[tuple[int, Evaluated]]:
+        """What nix-eval-jobs could evaluate, or could say why not."""
+        folder = self._roots / f"{self._stamp}{evaluationjobs.ROOTS}"
+        folder.mkdir()
+        effort = self._effort
+        for number, sides in evaluationjobs.evaluate(
+            self._source, twins, folder, effort.workers, effort.memory
+        ):
+            twin = twins[number]
+            said = next(
+                (
+                    f"{name}: {side}"
+                    for name, side in zip(("native", "cross"), sides, strict=True)
+                    if isinstance(side, evaluationjobs.Said)
+                ),
+                None,
+            )
+            failed = None if said is None else Evaluated(twin.name, None, said)
+            yield number, failed or self._result(twin, *sides)
+
     def forget_older(self) -> None:
         """Remove the links that earlier scans left: what only they kept may be collected."""
         for link in self._roots.iterdir():
-            if link.is_symlink() and not link.name.startswith(self._stamp):
+            if link.name.startswith(self._stamp):
+                continue
+            if link.is_symlink():
                 link.unlink()
+            elif link.name.endswith(evaluationjobs.ROOTS):
+                shutil.rmtree(link)
 
     def _part(self, twins: Sequence[Twin], name: str) -> list[Batch]:
         """Evaluate `twins`, in as many batches as it takes to leave out those that Nix gives up."""
@@ -264,9 +290,24 @@ def names(source: Source, attribute: Sequence[str]) -> list[str]:
     Raises:
         ShimError: there is no Nix, or no such set.
     """
+    found: list[str] = _value(source, f"builtins.attrNames (at native {words(attribute)})")
+    return found
+
+
+def about(source: Source) -> Batch:
+    """Revision and Nix version, and no results.
+
+    Raises:
+        ShimError: there is no Nix, or the sets cannot be evaluated.
+    """
+    found = _value(source, f"[ (tried ({source.revision})) builtins.nixVersion ]")
+    return Batch((), found[0] or "", found[1])
+
+
+def _value(source: Source, expression: str) -> Any:
     text = (
-        f"let {LIBRARY}{source.library} native = {source.native};"
-        f" in builtins.attrNames (at native {words(attribute)})"
+        f"let {LIBRARY}{source.library} native = {source.native}; cross = {source.cross};"
+        f" in {expression}"
     )
     with start(
         ["nix-instantiate", "--eval", "--strict", "--json", "-E", text, *source.options]
@@ -274,9 +315,8 @@ def names(source: Source, attribute: Sequence[str]) -> list[str]:
         answer, told = process.communicate()
     if process.returncode != 0:
         said = last_words(told, process.returncode)
-        raise ShimError(f"cannot list the attributes of {source.label}: {said}", code=ExitCode.DATA)
-    found: list[str] = json.loads(answer)
-    return found
+        raise ShimError(f"cannot evaluate {source.label}: {said}", code=ExitCode.DATA)
+    return json.loads(answer)
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:

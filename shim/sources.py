@@ -15,6 +15,13 @@ from shim.systems import Systems
 
 FLAKES: Final = ("--option", "extra-experimental-features", "flakes")
 
+LIBRARY: Final = """\
+  at = builtins.foldl' (set: name: set.${name} or (throw "there is no attribute `${name}`"));
+  drv = value: if value.type or null == "derivation" then value.drvPath else null;
+  tried = value: let got = builtins.tryEval value; in if got.success then got.value else false;
+"""
+"""Nix: an attribute by its path; the `.drv` of a value, or null; false for what throws."""
+
 CALL: Final = "  call = value: given: if builtins.isFunction value then value given else value;\n"
 """Nix: a file's value, called if it is a function."""
 

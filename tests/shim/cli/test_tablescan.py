@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from shim import evaluationjobs
 from shim.cli import command
 from shim.equivalence import file
 from tests.live import world
@@ -326,3 +327,39 @@ def test_a_system_of_the_configuration_is_known_like_ours(store: Path, tmp_path:
     for more, role in (((), "tool"), (("--config", configuration), "host")):
         assert run("pair", *pair, *more, "-o", tmp_path / "p").exit_code == 0
         assert [one["role"] for one in rows(tmp_path / "p")] == [role]
+
+
+@NEEDS_NIX
+@pytest.mark.skipif(not evaluationjobs.is_installed(), reason="nix-eval-jobs is not installed")
+@pytest.mark.parametrize("hungry", [False, True])
+def test_nix_eval_jobs_finds_what_nix_finds(
+    hungry: bool, store: Path, nix_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when an attribute takes too much memory, which ends it: the others are evaluated."""
+    named = ["broken", "app", "lonely", "endless", "make"] + ["hungry"] * hungry
+    scan: list[str | Path] = ["scan", "--file", nix_file, "--derivations", store]
+    scan += [word for name in named for word in ("--attr", name)]
+    scan += ["--cross", "board", "--workers", "1", "--memory", "300"]
+    used = run(*scan, "-o", tmp_path / "used")
+    assert used.exit_code == 0, used.output
+    roots = [*(tmp_path / "used.roots").glob("*.jobs/*")]
+    assert all(root.is_symlink() for root in roots)
+    assert roots or hungry
+    monkeypatch.setattr(evaluationjobs, "PROGRAM", "nix-eval-jobs-that-nobody-has")
+    without = run(*scan, "-o", tmp_path / "without")
+    assert rows(tmp_path / "used") == rows(tmp_path / "without")
+    assert _left_out(used) == _left_out(without)
+    provenances = [file.load(tmp_path / name).provenance for name in ("used", "without")]
+    assert provenances[0].nix_version == provenances[1].nix_version
+    again = run(*scan, "-o", tmp_path / "used")
+    assert again.exit_code == 0
+    assert not [*(tmp_path / "used.roots").glob("*.jobs/*")]
+
+
+def _left_out(result: Result) -> set[str]:
+    """What is left out; whether a worker that dies for lack of memory says so differs."""
+    return {
+        line if "hungry" not in line else "hungry"
+        for line in result.stderr.splitlines()
+        if "is left out" in line
+    }
