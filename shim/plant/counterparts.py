@@ -6,7 +6,7 @@ toolchain, then what the table pairs among its inputs, the nearest first.  Only 
 the table knows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from protocol.store.path import StorePath
@@ -19,15 +19,13 @@ from shim.plant.native_compiler import NativeCompiler
 class Counterparts:
     """What the table offers for cross outputs."""
 
-    def __init__(self, table: Table, is_host: Callable[[StorePath], bool]) -> None:
+    def __init__(self, table: Table) -> None:
         """See the class.
 
         Args:
             table: the pairs.
-            is_host: whether a cross `.drv` is for the target.
         """
         self.table = table
-        self._is_host = is_host
         self._candidates: dict[StorePath, tuple[StorePath, ...]] = {}
 
     @cached_property
@@ -43,29 +41,27 @@ class Counterparts:
         return bool(self.candidates(cross))
 
     def library(self, cross: StorePath) -> bool:
-        """Whether it is a compiler's or libc's output that results are linked to."""
-        return cross in self._libraries
+        """Whether it is a compiler's or libc's output that results are linked to.
+
+        Of a compiler, a table pairs no other outputs; one beside the standard environment's, such
+        as gfortran, has no row of its own.
+        """
+        return cross in self._libraries or any(
+            entry.native_of(cross) not in {None, cross}
+            for entry in self.table.by_cross(cross)
+            if entry.role is Role.TOOLCHAIN
+        )
 
     def candidates(self, cross: StorePath) -> tuple[StorePath, ...]:
-        """Every native output that the table takes for `cross`, ascending.
-
-        Entries of toolchain parts count only where the cross derivation is for the target: a native
-        compiler never takes the place of the cross compiler.
-        """
+        """Every native output that the table takes for `cross`, ascending."""
         found = self._candidates.get(cross)
         if found is None:
             natives = {*self._libraries.get(cross, ())}
             for entry in self.table.by_cross(cross):
-                if self._takes_its_place(entry):
-                    native = entry.native_of(cross)
-                    natives |= set() if native is None else {native}
+                native = None if entry.role is Role.TOOL else entry.native_of(cross)
+                natives |= set() if native is None else {native}
             found = self._candidates[cross] = tuple(sorted(natives))
         return found
-
-    def _takes_its_place(self, entry: Entry) -> bool:
-        return entry.role is Role.HOST or (
-            entry.role is Role.TOOLCHAIN and self._is_host(entry.cross)
-        )
 
 
 class Neighbourhood:

@@ -84,7 +84,7 @@ class CrossGraph:
         self.derivations = derivations
         self.recipes = Recipes(derivations)
         self.platforms = Platforms(triples, self.recipes)
-        self.counterparts = Counterparts(table, self._is_host)
+        self.counterparts = Counterparts(table)
         self._shapes: dict[StorePath, Shape] = {}
 
     def recipe(self, path: StorePath) -> Recipe:
@@ -173,9 +173,6 @@ class CrossGraph:
                 self._shapes[top] = self._make_shape(top)
                 waiting.pop()
         return self._shapes[path]
-
-    def _is_host(self, path: StorePath) -> bool:
-        return path in self.derivations and self.machine(path) is Machine.HOST
 
     def _below(self, path: StorePath) -> Iterator[StorePath]:
         """Inputs whose own shape decides their fate."""

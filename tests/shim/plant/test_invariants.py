@@ -171,6 +171,19 @@ def test_no_cross_host_output_is_reached_outside_a_compiler(known: Corpus, world
                 assert not wrong, (plan.native, path)
 
 
+def test_programs_are_linked_to_no_library_of_a_cross_compiler(known: Corpus, world: World) -> None:
+    for plan in known.plans:
+        libraries = {
+            path
+            for compiler in plan.opaque
+            for name, path in world.derivation(compiler).output_paths().items()
+            if name in {"lib", "libgcc"}
+        }
+        for recipe in (plan.derivation, *(graft.derivation for graft in plan.grafts)):
+            for variable, path in mentioned(without_guards(recipe.env)):
+                assert path not in libraries, (plan.native, variable, path)
+
+
 def test_nothing_forbidden_is_left_in_any_text(known: Corpus, world: World) -> None:
     for plan in known.plans:
         recipes = [plan.derivation, *(graft.derivation for graft in plan.grafts)]
