@@ -5,13 +5,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.live import quick, world
 from tests.live.conftest import Pair
-from tests.live.world import Board, Shim, SshDoor
+from tests.live.world import Board, GatewayDoor, Shim, SshDoor
 
 Package = Callable[[str], Pair]
 MakeShim = Callable[..., Shim]
@@ -90,15 +91,43 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> quick.Quick:
-    return quick.make(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> quick.Quick:
+    return quick.make(tmp_path_factory.mktemp("quick"))
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to a shim by SSH."""
+
+    shim: Shim
+    options: str
+    """NIX_SSHOPTS."""
+    folder: Path
+    """Where the keys lie that these name."""
+
+
+@pytest.fixture(scope="module", params=["sshd", "gateway"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Way]:
+    base = tmp_path_factory.mktemp("way")
+    with Shim(base / "shim", cross=False) as shim:
+        if request.param == "sshd":
+            with SshDoor(base / "ssh", shim) as sshd:
+                yield Way(shim, sshd.options, base)
+        else:
+            with GatewayDoor(base / "ssh", shim.socket) as gateway:
+                yield Way(shim, gateway.options(), base)
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[SshDoor]:
-    with Shim(tmp_path / "shim", cross=False) as shim, SshDoor(tmp_path / "ssh", shim) as door:
-        yield door
+def door(opened: Way) -> Way:
+    """A way to a shim whose store has nothing."""
+    store = f"local?root={opened.shim.serving_root}"
+    world.run(["nix-store", "--store", store, "--gc"])
+    assert not list((opened.shim.serving_root / "nix/store").glob("*-top*"))
+    return opened
 
 
 def hashes(store: str, paths: list[str]) -> str:
@@ -109,7 +138,7 @@ def hashes(store: str, paths: list[str]) -> str:
 
 @pytest.mark.parametrize("flags", [(), ("--gzip",), ("--use-substitutes",)])
 def test_closures_are_copied_both_ways(
-    flags: tuple[str, ...], made: quick.Quick, door: SshDoor, tmp_path: Path
+    flags: tuple[str, ...], made: quick.Quick, door: Way, tmp_path: Path
 ) -> None:
     closure = world.run(["nix-store", "-qR", made.outputs["top"]]).stdout.split()
     environ = world.environment(NIX_SSHOPTS=door.options)
@@ -124,9 +153,9 @@ def test_closures_are_copied_both_ways(
 
 @pytest.mark.parametrize("suite", [None, "trixie", pytest.param("sid", marks=pytest.mark.long)])
 def test_nix_copy_takes_either_direction(
-    suite: str | None, made: quick.Quick, door: SshDoor, tmp_path: Path
+    suite: str | None, made: quick.Quick, door: Way, tmp_path: Path
 ) -> None:
-    board = Board(tmp_path / "board", suite=suite, shares=(tmp_path,))
+    board = Board(tmp_path / "board", suite=suite, shares=(tmp_path, door.folder))
     made.put(board.root)
     top, good = made.outputs["top"], made.drvs["good"]
     copy = ("nix", "copy", "--no-check-sigs", "--store", board.store)
@@ -134,7 +163,7 @@ def test_nix_copy_takes_either_direction(
     board.nix(*copy, "--derivation", "--to", "ssh://root@127.0.0.1", good, NIX_SSHOPTS=door.options)
     assert door.shim.serves(top)
     assert door.shim.serves(good)
-    other = Board(tmp_path / "other", suite=suite, shares=(tmp_path,))
+    other = Board(tmp_path / "other", suite=suite, shares=(tmp_path, door.folder))
     other.root.mkdir()
     other.nix(
         *("nix", "copy", "--no-check-sigs", "--from", "ssh://root@127.0.0.1"),
@@ -144,13 +173,13 @@ def test_nix_copy_takes_either_direction(
     assert hashes(other.store, [top]) == hashes(board.store, [top])
 
 
-def ssh(door: SshDoor, *words: str) -> subprocess.CompletedProcess[str]:
+def ssh(door: Way, *words: str) -> subprocess.CompletedProcess[str]:
     """Run something on the far side, as scripts do."""
     return world.run(["ssh", *door.options.split(), "root@127.0.0.1", "--", *words], check=False)
 
 
 def test_a_configuration_is_built_as_nixos_rebuild_does_it(
-    made: quick.Quick, door: SshDoor, tmp_path: Path
+    made: quick.Quick, door: Way, tmp_path: Path
 ) -> None:
     environ = world.environment(NIX_SSHOPTS=door.options)
     drv = made.drvs["top"]
