@@ -47,7 +47,6 @@ from shim.errors import ShimError
 from shim.session import policy as policies
 from shim.session.routes import MAX_ROOTS, Route, Standing, refusal, route
 from shim.session.settings import honoured
-from shim.session.uploads import UploadRefused
 
 __all__ = ["Services", "Session", "Who"]
 
@@ -267,8 +266,8 @@ class Session:
                 await self._intake.take_one(request, self._client, upstream, listen)
             else:
                 await self._intake.take_many(self._client, upstream, listen)
-        except (UploadRefused, Malformed):
-            await self._backing.lose()  # it may be within a body that will not come
+        except Malformed:
+            await self._backing.lose()  # it may wait for the rest of a NAR
             raise
         await self._client.send(self._connection.reply(None))
 

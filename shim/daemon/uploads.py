@@ -1,8 +1,9 @@
 """Taking in what a peer sends: every path is judged before a byte of it reaches the nix-daemon.
 
 What `shim.session.uploads` says is carried out here.  Bodies are streamed: at most one piece of a
-NAR is held.  Where nothing can be dropped the body of `AddMultipleToStore` is passed on as it came;
-where something can, each path that is taken goes on alone, since the number of paths stands first.
+NAR is held.  Of `AddMultipleToStore` each path goes on alone: some may be dropped although their
+number stands first, and daemons before 2.10 lose their place in such a body at a path that they
+have by then (`LocalStore::addToStore` left its NAR unread), as when two boards send the same.
 """
 
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.store.signing import PublicKey
 from protocol.wire.events import BodyData, BodyEnd
-from protocol.worker.messages import AddMultipleToStore, AddToStoreNar, QueryValidPaths
+from protocol.worker.messages import AddToStoreNar, QueryValidPaths
 from protocol.worker.multiple import Event, Item, MultipleReader, NarData, NarEnd
 from shim.config import Uploads
 from shim.daemon.client import Client
@@ -67,25 +68,17 @@ class Intake:
         """Carry out `AddMultipleToStore`; the answer is the caller's.
 
         Raises:
-            UploadRefused, Malformed: a path is not let in, or the body is none.  `upstream` is of
-                no more use, the paths before that one are imported.
+            UploadRefused: a path is not let in; those before it are imported.
+            Malformed: the body is none; `upstream` may wait for the rest of a NAR.
             ClientGone, RemoteProtocolError, DaemonRefused, DaemonLost: as they say.
         """
-        body = _body(client, self.transfer)
-        if self.unsigned is Uploads.ACCEPT:
-            await upstream.ask(
-                AddMultipleToStore(repair=False, dont_check_signatures=True),
-                listen=listen,
-                body=self._looked_at(body),
-            )
-            return
-        events = self._events(body)
+        events = self._events(_body(client, self.transfer))
         async for event in events:
             if isinstance(event, Item):
                 nar = _nar(events)
                 await self._pass(event.path, event.info, nar, upstream, listen)
                 async for _ in nar:
-                    pass
+                    pass  # what nobody took has to be read all the same
 
     async def _pass(
         self,
@@ -116,16 +109,6 @@ class Intake:
         # The store takes nothing whose references it lacks, and some may have been dropped.
         valid = await upstream.ask(QueryValidPaths(others, substitute=True))
         return Fate.IMPORT if others <= valid else Fate.DROP
-
-    async def _looked_at(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The body as it is, each path judged before the piece in which it begins goes on."""
-        reader = MultipleReader(self.store_dir)
-        async for data in body:
-            for event in _feed(reader, data):
-                if isinstance(event, Item):
-                    judge(event.path, event.info, self.unsigned, self.keys, self.store_dir)
-            yield data
-        _end(reader)
 
     async def _events(self, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
         reader = MultipleReader(self.store_dir)
