@@ -86,7 +86,7 @@ class Planner:
             cross=cross,
             entry=entry,
             neighbourhood=Neighbourhood(self._derivations, native),
-            admission=admit(self.graph, wanted, cross, self._toolchains.get(stdenvs)),
+            admission=admit(self.graph, wanted, cross, self._toolchains.get(stdenvs), entry.inputs),
             brought=brought,
         ).plan()
 

@@ -8,16 +8,17 @@ libraries offer every symbol version that the cross ones do (`Admission.runtime`
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from protocol.store.path import StorePath
 from shim.equivalence.recipe import Mention, Recipe
-from shim.equivalence.table import Toolchain
+from shim.equivalence.table import InputPair, Toolchain
 from shim.plant.graph import CrossGraph, Refused
 from shim.plant.native_compiler import NativeCompiler
 from shim.plant.plan import Kind
+from shim.plant.slots import Slot, slot_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +130,20 @@ _RUNTIME: Final = frozenset({"libc_lib", "cc.lib", "cc.libgcc"})
 
 
 def admit(
-    graph: CrossGraph, native: Recipe, cross: Recipe, toolchain: Toolchain | None
+    graph: CrossGraph,
+    native: Recipe,
+    cross: Recipe,
+    toolchain: Toolchain | None,
+    inputs: Iterable[InputPair] = (),
 ) -> Admission:
-    """Judge the standard environments of a pair of recipes.
+    """Judge the standard environments of a pair of recipes, and compilers beside them.
 
     Args:
         graph: reads derivations of both sides.
         native: the native recipe.
         cross: its counterpart.
         toolchain: the table's row for their standard environments.
+        inputs: what the table pairs in the two recipes.
 
     Raises:
         Refused: they are not interchangeable; says every difference.
@@ -158,13 +164,9 @@ def admit(
             f" of `{theirs.wrapper.path.name}`; scan a root that contains `{native.path.name}`",
         )
     undone = _undone(graph, ours, theirs) if ours.headers else []
-    differences = list(_differences(graph, ours, theirs, undone))
-    if differences:
-        raise Refused(
-            Kind.TOOLCHAIN,
-            f"`{ours.wrapper.path.name}` and `{theirs.wrapper.path.name}` are not"
-            f" interchangeable: {'; '.join(differences)}",
-        )
+    _check(graph, ours, theirs, undone)
+    for one, other in _beside(graph, native, cross, inputs):
+        _check(graph, one, other, [])
     headers: tuple[tuple[StorePath, StorePath], ...] = ()
     if ours.headers and theirs.headers and ours.headers != theirs.headers:
         headers = ((ours.headers, theirs.headers),)
@@ -188,15 +190,23 @@ def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
         for mention in mentions:
             if mention.derivation is None:
                 continue
-            wrapper = graph.recipe(mention.derivation)
-            compiler = _maker(graph, wrapper, "cc")
-            if compiler is not None and wrapper.variable("wrapperName"):
-                headers = next((each.path for each in wrapper.mentions.get("libc_dev", ())), None)
-                program = wrapper.mentions["cc"][0].path
-                return Parts(
-                    wrapper, compiler, _maker(graph, wrapper, "libc_lib"), program, headers
-                )
+            found = _wrapper(graph, mention.derivation)
+            if found is not None:
+                return found
     return None
+
+
+def _wrapper(graph: CrossGraph, path: StorePath | None) -> Parts | None:
+    """What a compiler wrapper wraps; None where it is none."""
+    if path is None:
+        return None
+    wrapper = graph.recipe(path)
+    compiler = _maker(graph, wrapper, "cc")
+    if compiler is None or not wrapper.variable("wrapperName"):
+        return None
+    headers = next((each.path for each in wrapper.mentions.get("libc_dev", ())), None)
+    program = wrapper.mentions["cc"][0].path
+    return Parts(wrapper, compiler, _maker(graph, wrapper, "libc_lib"), program, headers)
 
 
 def _maker(graph: CrossGraph, recipe: Recipe, variable: str) -> Recipe | None:
@@ -204,6 +214,34 @@ def _maker(graph: CrossGraph, recipe: Recipe, variable: str) -> Recipe | None:
         if mention.derivation is not None:
             return graph.recipe(mention.derivation)
     return None
+
+
+def _check(graph: CrossGraph, ours: Parts, theirs: Parts, undone: list[str]) -> None:
+    differences = list(_differences(graph, ours, theirs, undone))
+    if differences:
+        raise Refused(
+            Kind.TOOLCHAIN,
+            f"`{ours.wrapper.path.name}` and `{theirs.wrapper.path.name}` are not"
+            f" interchangeable: {'; '.join(differences)}",
+        )
+
+
+def _beside(
+    graph: CrossGraph, native: Recipe, cross: Recipe, inputs: Iterable[InputPair]
+) -> Iterator[tuple[Parts, Parts]]:
+    """Pairs of compilers for the target in slots of dependencies, such as gfortran's."""
+    for pair in inputs:
+        if pair.slot == "stdenv" or slot_of(pair.slot) is not Slot.BUILD:
+            continue
+        ours = _wrapper(graph, _maker_of(native, pair.slot, pair.native))
+        theirs = _wrapper(graph, _maker_of(cross, pair.slot, pair.cross))
+        if ours and theirs and graph.opaque(theirs.compiler.path):
+            yield ours, theirs
+
+
+def _maker_of(recipe: Recipe, variable: str, path: StorePath) -> StorePath | None:
+    mentions = recipe.mentions.get(variable, ())
+    return next((each.derivation for each in mentions if each.path == path), None)
 
 
 def _undone(graph: CrossGraph, ours: Parts, theirs: Parts) -> list[str]:

@@ -88,6 +88,7 @@
       selfmade = call ./pkgs/selfmade.nix { };
     }
     // call ./pkgs/plain.nix { }
+    // call ./pkgs/languages.nix { }
     // call ./traps { }
     // {
       bad = call ./bad { };

@@ -18,6 +18,12 @@ builtins.mapAttrs (system: platform: platform // { inherit system; }) {
     multiarch = "aarch64-linux-gnu";
     tools = "aarch64-linux-gnu";
     dynamicLinker = "ld-linux-aarch64.so.1";
+    # What is different with the other C library.
+    musl = {
+      config = "aarch64-unknown-linux-musl";
+      muslArch = "aarch64-linux-musl";
+      dynamicLinker = "ld-musl-aarch64.so.1";
+    };
   };
   armv7l-linux = {
     config = "armv7l-unknown-linux-gnueabihf";

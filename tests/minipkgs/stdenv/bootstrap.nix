@@ -46,6 +46,28 @@ in
         hostStdenv = stage0;
         shell = "${base.bash}/bin/bash";
       };
+      more = import ../toolchain/more.nix {
+        inherit lib debian toolchain;
+        buildStdenv = stage0;
+        hostStdenv = stage0;
+        shell = "${base.bash}/bin/bash";
+      };
+      muslPlatform = platform // platform.musl;
+      muslToolchain = import ../toolchain {
+        inherit lib debian;
+        buildStdenv = stage0;
+        hostStdenv = mkStdenv {
+          name = "bootstrap-stage0-stdenv-linux";
+          buildPlatform = platform;
+          hostPlatform = muslPlatform;
+          shell = "${bootstrapTools}/bin/bash";
+          initialPath = [ bootstrapTools ];
+          cc = null;
+        };
+        buildGlibc = toolchain.glibc;
+        otherLibc = import ../toolchain/musl.nix { inherit debian; };
+        shell = "${base.bash}/bin/bash";
+      };
       tools = [
         base.busybox
         base.bash
@@ -76,7 +98,13 @@ in
         bintools
         ;
       gcc = toolchain.cc;
+      inherit (more) gfortran;
       stdenv = final { inherit (toolchain) cc; };
+      clangStdenv = final { cc = more.clang; };
+      muslStdenv = final {
+        inherit (muslToolchain) cc;
+        hostPlatform = muslPlatform;
+      };
       stdenvNoCC = final {
         cc = null;
         hostSuffix = false;
@@ -124,6 +152,27 @@ in
         buildGlibc = buildPackages.glibc;
         shell = buildPackages.stdenv.shell;
       };
+      more = import ../toolchain/more.nix {
+        inherit lib debian toolchain buildStdenv;
+        hostStdenv = noCC;
+        shell = buildPackages.stdenv.shell;
+      };
+      muslPlatform = platform // platform.musl;
+      muslToolchain = import ../toolchain {
+        inherit lib debian;
+        buildStdenv = mk {
+          hostPlatform = buildPlatform;
+          targetPlatform = muslPlatform;
+          cc = null;
+        };
+        hostStdenv = mk {
+          hostPlatform = muslPlatform;
+          cc = null;
+        };
+        buildGlibc = buildPackages.glibc;
+        otherLibc = import ../toolchain/musl.nix { inherit debian; };
+        shell = buildPackages.stdenv.shell;
+      };
     in
     packages.base {
       stdenv = noCC;
@@ -138,9 +187,18 @@ in
         bintools
         ;
       gcc = toolchain.cc;
+      inherit (more) gfortran;
       stdenv = mk {
         hostPlatform = platform;
         inherit (toolchain) cc;
+      };
+      clangStdenv = mk {
+        hostPlatform = platform;
+        cc = more.clang;
+      };
+      muslStdenv = mk {
+        hostPlatform = muslPlatform;
+        inherit (muslToolchain) cc;
       };
       stdenvNoCC = mk {
         hostPlatform = platform;

@@ -8,6 +8,8 @@
   hostStdenv,
   # The build platform's own C library, which its tools link to; null: the one made here.
   buildGlibc ? null,
+  # Makes another C library with `hostStdenv`; null: glibc.
+  otherLibc ? null,
   # Wrappers are scripts of this shell.
   shell,
 }:
@@ -37,7 +39,7 @@ let
   ];
 in
 rec {
-  glibc = hostStdenv.mkDerivation {
+  glibc = if otherLibc != null then otherLibc hostStdenv else hostStdenv.mkDerivation {
     pname = "glibc";
     version = debian.version hostPlatform.deb "libc6";
     outputs = [
@@ -122,7 +124,8 @@ rec {
         dontFixup = true;
       };
 
-  gcc-unwrapped = buildStdenv.mkDerivation {
+  gcc-unwrapped = buildStdenv.mkDerivation gccArguments;
+  gccArguments = {
     pname = "${targetPrefix}gcc";
     version = hereVersion "gcc-14-${hostPlatform.tools}";
     outputs = [
@@ -172,11 +175,12 @@ rec {
     dontFixup = true;
   };
 
-  cc = buildStdenv.mkDerivation {
+  cc = wrap gcc-unwrapped { };
+  wrap = compiler: more: buildStdenv.mkDerivation ({
     pname = "${targetPrefix}gcc-wrapper";
-    inherit (gcc-unwrapped) version;
+    inherit (compiler) version;
     wrapperName = "CC_WRAPPER";
-    cc = gcc-unwrapped;
+    cc = compiler;
     inherit bintools;
     libc_lib = glibc.out;
     libc_dev = glibc.dev;
@@ -191,8 +195,8 @@ rec {
     installPhase = builtins.readFile ./install-cc-wrapper.sh;
     postFixup =
       let
-        libraries =
-          if cross then "${gcc-unwrapped.lib}/${hostPlatform.config}/lib" else "${gcc-unwrapped.lib}/lib";
+        inherit (if compiler ? lib then compiler else gcc-unwrapped) lib;
+        libraries = if cross then "${lib}/${hostPlatform.config}/lib" else "${lib}/lib";
       in
       ''
         ln -s $bintools/nix-support/dynamic-linker $out/nix-support/dynamic-linker
@@ -211,5 +215,8 @@ rec {
       libc = glibc;
       inherit targetPrefix;
     };
-  };
+  } // more);
+
+  # Another set of flags, for compilers that are no gcc.
+  inherit targetPrefix;
 }

@@ -1,11 +1,14 @@
 """Which toolchains may stand in for one another."""
 
+from dataclasses import replace
+
 import pytest
 
+from protocol.store.path import StorePath
 from shim.equivalence.table import Table
 from shim.plant.plan import Decline, Graft, Kind, Plan
 from shim.plant.planner import Planner
-from tests.shim.plant.sets import Versions, sets
+from tests.shim.plant.sets import TRIPLE, Sets, Versions, sets
 
 
 def test_equal_toolchains_are_admitted() -> None:
@@ -114,3 +117,54 @@ def test_libraries_to_compare_are_those_that_programs_load() -> None:
         (native["glibc"], cross["glibc"]),
         (native["compiler"]["lib"], cross["compiler"]["lib"]),
     }
+
+
+# A compiler beside the standard environment's
+
+
+def fortran(native: str, cross: str) -> Sets:
+    """Sets with a Fortran compiler of these versions, and a package that uses it."""
+    made = sets()
+    for side, version, prefix in ((made.native, native, ""), (made.cross, cross, f"{TRIPLE}-")):
+        here = replace(made.tools, attributes={}) if prefix else side
+        libc = side.attributes["glibc"]
+        compiler = here.make(
+            f"{prefix}gfortran",
+            version,
+            outputs="out lib",
+            src=made.world.fixed(f"gcc-{version}.tar.xz"),
+            configureFlags=f"--with-headers={libc['dev']} --target={prefix.removesuffix('-')}",
+        )
+        inner = f"/{TRIPLE}/lib" if prefix else "/lib"
+        wrapper = here.make(
+            f"{prefix}gfortran-wrapper",
+            version,
+            wrapperName="CC_WRAPPER",
+            cc=compiler,
+            libc_lib=libc,
+            libc_dev=libc["dev"],
+            default_hardening_flags_str="pic relro",
+            postFixup=f"echo -L{compiler['lib']}{inner} > $out/nix-support/cc-ldflags",
+        )
+        side.attributes |= {"gfortran": compiler, "gfortran-wrapper": wrapper}
+    made.both("app", nativeBuildInputs="@gfortran-wrapper@")
+    return made
+
+
+def test_its_library_is_the_native_one() -> None:
+    made = fortran("14.2", "14.2")
+    plan = made.planted("app")
+    (wrapper,) = [each for each in plan.grafts if "gfortran-wrapper" in each.path.name]
+    library = made.native.attributes["gfortran"]["lib"]
+    assert f"-L{library}/lib " in wrapper.derivation.env["postFixup"]
+    assert StorePath(library) in plan.native_inputs
+    cross = made.cross.attributes["gfortran"]
+    assert cross.drv in plan.opaque
+    assert not [text for text in texts(wrapper) if cross["lib"] in text]
+
+
+def test_it_must_be_as_admissible_as_the_standard_one() -> None:
+    (refused,) = fortran("14.2", "13.3").declined("app").refusals
+    assert refused.kind is Kind.TOOLCHAIN
+    assert "gfortran-wrapper" in refused.detail
+    assert "compiler version: native `14.2`, cross `13.3`" in refused.detail
