@@ -193,8 +193,13 @@ class Server(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._peer is not None:
             self._door.connections[self._peer[0]] -= 1
-            log.info("peer-gone", peer=self._peer[0], why=str(exc) if exc else "left")
+            log.info("peer-gone", peer=self._peer[0], why=self._why(exc))
         self._door.gone(self._connection)
+
+    def _why(self, exc: Exception | None) -> str:
+        if self._connection.dropped:
+            return "we stop"
+        return "left" if exc is None or self._connection.left else str(exc)
 
     def session_requested(
         self,
