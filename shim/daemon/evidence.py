@@ -74,6 +74,8 @@ class Evidence:
             return why
         if why := flat_objection(drv, derivation, self._services.config.store_dir):
             return f"`{drv.base}` is refused: {why}"
+        if not any(isinstance(each, InputAddressed) for each in derivation.outputs.values()):
+            return ""  # what has a content address proves itself
         known = self._services.tables.natives((drv, *derivation.output_paths().values()))
         if drv in graph and not self._services.claims.objection(drv, graph):
             known[drv] = graph[drv]
@@ -100,8 +102,7 @@ class Evidence:
         self, drv: StorePath, derivation: BasicDerivation, dropped: frozenset[StorePath]
     ) -> str:
         """Why a flat derivation that nobody knows is not built where uploads are made anew."""
-        addressed = any(isinstance(each, InputAddressed) for each in derivation.outputs.values())
-        if self._services.domain.uploads is Uploads.ACCEPT or not addressed:
+        if self._services.domain.uploads is Uploads.ACCEPT:
             return ""
         why = (
             f"`{drv.base}` is refused: it came without its graph, so nothing proves that"
