@@ -125,7 +125,8 @@ def test_questions_about_nothing_end_the_session(
 
 
 def uploads() -> Iterator[tuple[StorePath, PathInfo, bytes]]:
-    for number, contents in enumerate((b"first", b"second" * 100_000)):
+    """A small path and one that is not held in memory."""
+    for number, contents in enumerate((b"first", b"second" * 2_000_000)):
         nar = flat_nar(contents)
         path = StorePath.parse(f"/nix/store/{number:032d}-upload")
         yield path, PathInfo(nar_hash=Hash.of(nar), nar_size=len(nar)), nar
