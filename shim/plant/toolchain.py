@@ -188,8 +188,6 @@ def parts_of(graph: CrossGraph, recipe: Recipe) -> Parts | None:
         return None
     for mentions in stdenv.mentions.values():
         for mention in mentions:
-            if mention.derivation is None:
-                continue
             found = _wrapper(graph, mention.derivation)
             if found is not None:
                 return found
