@@ -1,0 +1,215 @@
+"""A nix-daemon with the shim before it, and one without: the same commands are given to both."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.live import world
+
+NIX_CONFIG: Final = """\
+sandbox = true
+sandbox-fallback = false
+sandbox-paths = /bin /lib /lib64 /usr
+filter-syscalls = false
+build-users-group =
+substituters =
+max-jobs = 1
+cores = 1
+experimental-features = nix-command
+warn-dirty = false
+"""
+
+THINGS: Final = """\
+let
+  sh = extra: script: derivation ({
+    system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" script ]; PATH = "/usr/bin:/bin";
+  } // extra);
+in rec {
+  input = sh { name = "input"; } "echo input > $out";
+  tree = sh { name = "tree"; inherit input; outputs = [ "out" "dev" ]; }
+    "echo built with $input; mkdir $out; ln -s $input $out/link; echo x > $out/x; echo $out > $dev";
+  failing = sh { name = "failing"; } "echo this does not go well; exit 3";
+  above = sh { name = "above"; inherit failing; } "echo never > $out";
+  slow = sh { name = "slow"; } "echo slowly; sleep 61.25; echo done > $out";
+  fixed = sh {
+    name = "fixed"; outputHashMode = "flat"; outputHashAlgo = "sha256";
+    outputHash = builtins.hashString "sha256" "fixed\\n";
+  } "echo fixed > $out";
+  mismatch = sh {
+    name = "mismatch"; outputHashMode = "flat"; outputHashAlgo = "sha256";
+    outputHash = builtins.hashString "sha256" "else";
+  } "echo fixed > $out";
+}
+"""
+
+CONFIG: Final = """\
+socket = "{base}/front"
+state-directory = "{base}/state"
+[serving]
+root = "{base}/store"
+socket = "{base}/real"
+start = false
+[deadlines]
+shutdown = 2
+drain = 5
+"""
+
+
+@dataclass
+class Side:
+    """A store of its own, its nix-daemon, and whatever stands before it at `BASE/front`."""
+
+    base: Path
+    daemon: str | None
+    """Debian suite of the nix-daemon; None: the installed one."""
+    client: str | None
+    """Debian suite of the Nix that is asked to do things."""
+    shim: bool
+    running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def _enter(self, suite: str | None) -> list[str | Path]:
+        if suite is None:
+            return []
+        return [world.ROOT / "scripts" / "in-root", "--bind", self.base.parent, suite]
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "NIX_CONFIG": NIX_CONFIG,
+            "NIX_CONF_DIR": str(self.base / "etc"),
+            "NIX_SHIM_CACHE": str(world.CACHE),
+            "LANG": "C.UTF-8",
+        }
+
+    def _start(self, arguments: Sequence[str | Path], socket: Path, **environ: str) -> None:
+        with (self.base / "log").open("ab") as log:
+            process = subprocess.Popen(
+                arguments,
+                stdout=log,
+                stderr=log,
+                env={**self._environ, **environ},
+                start_new_session=True,
+            )
+        self.running.append(process)
+        deadline = time.monotonic() + 60
+        while not world.accepts(socket):
+            assert process.poll() is None, (self.base / "log").read_text()
+            assert time.monotonic() < deadline, (self.base / "log").read_text()
+            time.sleep(0.05)
+
+    def start(self) -> None:
+        """Start the daemon, and the shim if there is one."""
+        self.base.mkdir(parents=True)
+        (self.base / "things.nix").write_text(THINGS)
+        socket = self.base / ("real" if self.shim else "front")
+        store = f"local?root={self.base}/store"
+        self._start(
+            [*self._enter(self.daemon), "nix-daemon"],
+            socket,
+            NIX_REMOTE=store,
+            NIX_DAEMON_SOCKET_PATH=str(socket),
+        )
+        if self.shim:
+            config = self.base / "shim.toml"
+            config.write_text(CONFIG.format(base=self.base))
+            self._start([world.SHIM, "serve", "--config", config], self.base / "front")
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        for process in reversed(self.running):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+    def run(self, script: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of a script, without what cannot agree."""
+        done = subprocess.run(
+            [*self._enter(self.client), "bash", "-c", script],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=300,
+            check=False,
+            cwd=self.base,
+            env={
+                **self._environ,
+                "NIX_REMOTE": f"unix://{self.base}/front?root={self.base}/store",
+                "BASE": str(self.base),
+                "HOME": str(self.base / "home"),
+                "THINGS": str(self.base / "things.nix"),
+                "PROGRAM": self._program(),
+            },
+        )
+        return done.returncode, self.plain(done.stdout), self.plain(done.stderr)
+
+    def _program(self) -> str:
+        """What a builder's line names as `remote-program`."""
+        program = self.base / "program"
+        if self.shim:
+            command = f"{sys.executable} -m shim stdio --socket {self.base}/front"
+            environ = f"PYTHONPATH={world.ROOT}"
+        else:
+            command = "nix-daemon"
+            environ = f"NIX_REMOTE='unix://{self.base}/front?root={self.base}/store'"
+        program.write_text(f'#!/bin/sh\nexec env {environ} {command} "$@"\n')
+        program.chmod(0o755)
+        return str(program)
+
+    def plain(self, text: str) -> str:
+        """What was said, without what differs between any two runs; see `EXEMPT`."""
+        text = text.replace(str(self.base), "BASE")
+        for pattern, instead, _ in EXEMPT:
+            text = re.sub(pattern, instead, text)
+        return text
+
+    def contents(self) -> dict[str, object]:
+        """The store: what is valid, with everything known of it but times."""
+        shown = subprocess.run(
+            ["nix", "path-info", "--all", "--json", "--store", f"local?root={self.base}/store"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=self._environ,
+        )
+        infos = json.loads(shown.stdout)
+        for info in infos:
+            info.pop("registrationTime", None)
+        files = sorted(path.name for path in (self.base / "store/nix/store").iterdir())
+        return {"valid": sorted(infos, key=lambda info: str(info["path"])), "files": files}
+
+
+EXEMPT: Final = (
+    (r'"registrationTime": ?\d+', '"registrationTime":0', "two runs happen at two times"),
+    (r"\d+(\.\d+)? (KiB|MiB|GiB)( freed)", "SIZE freed", "file systems round differently"),
+    (r"/proc/\d+/", "/proc/PID/", "processes have numbers"),
+    (r"accepted connection from pid \d+", "accepted", "processes have numbers"),
+    (r"nix-build-\S+?-\d+", "BUILD", "build directories are numbered as they are free"),
+    (r"gcroots/auto/\w{32}", "gcroots/auto/HASH", "roots are named after temporary names"),
+    (r"/tmp/\S+", "TMP", "temporary names are random"),
+)
+"""What may differ: pattern, what stands instead, and why."""
+
+
+@contextmanager
+def both(folder: Path, client: str | None, daemon: str | None) -> Iterator[tuple[Side, Side]]:
+    """A side without the shim and one with it, from the same beginning."""
+    sides = (
+        Side(folder / "direct", daemon, client, shim=False),
+        Side(folder / "relayed", daemon, client, shim=True),
+    )
+    try:
+        for side in sides:
+            side.start()
+        yield sides
+    finally:
+        for side in sides:
+            side.stop()
