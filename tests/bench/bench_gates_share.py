@@ -31,16 +31,17 @@ def main() -> None:
         folder = Path(name)
         packages = [prepare(each, folder) for each in (FIRST, *names)]
         board = Board(folder / "board")
-        for asked in packages:
-            board.receive(asked.inputs)
         with Shim(folder / "shim", tables=[asked.table for asked in packages]) as shim:
             for asked in packages:
+                board.receive(asked.inputs)  # among which the next package may be
                 board.build(f"pkgs.{asked.attribute}", shim.builder())
             log = re.sub(r"\x1b\[[0-9;]*m", "", shim.log.read_text())
     taken: dict[str, dict[str, float]] = {}
     for event, package, seconds in LINE.findall(log):
         taken.setdefault(package, {})[event] = float(seconds)
-    for package, times in list(taken.items())[1:]:
+    for asked in packages[1:]:
+        package = asked.native.partition("-")[2].removesuffix(".drv")
+        times = taken.get(package, {})
         gates, build = times.get("gates-judged"), times.get("build-ended")
         if gates is None or build is None:
             print(f"{package}: not planted")
