@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from protocol.store.path import StorePath
-from protocol.worker.messages import QueryValidPaths
+from protocol.worker.messages import CollectGarbage, QueryValidPaths
 from shim.daemon.nixstore import Nix
 from shim.daemon.removing import remove
 from shim.daemon.state import State
@@ -61,6 +61,8 @@ class Imports:
                 valid = await upstream.ask(QueryValidPaths(paths, substitute=False))
                 if valid != paths:
                     await remove(upstream, valid)
+                    # What was written before a disk was full lies there without being valid.
+                    await upstream.ask(CollectGarbage.delete(paths))
         except (DaemonLost, DaemonRefused, ShimError) as error:
             log.warning("import-unsettled", paths=sorted(paths), why=str(error))
             return

@@ -298,5 +298,7 @@ class Maker:
                 flight.does(lambda: f"waiting: {self._scheduler.why(waiting)}")
                 await build_log.line(f"waiting: {self._scheduler.why(waiting)}")
                 await waiting.turn.wait()
+            if waiting.refused:
+                raise StepFailed(f"there is no room: {waiting.refused}", Kind.DISK)
             flight.does(_DOING[flight.strategy])
             yield

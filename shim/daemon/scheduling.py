@@ -35,7 +35,8 @@ class Waiting:
         self.ticket = ticket
         self.roots = roots
         self.turn = trio.Event()
-        self.held_by = ""
+        self.refused = ""
+        """Why its turn will never come; set before `turn`."""
 
 
 class Scheduler:
@@ -95,6 +96,8 @@ class Scheduler:
 
     def why(self, waiting: Waiting) -> str:
         """Why it waits and how many are before it, for its client."""
+        if waiting.turn.is_set():
+            return "its turn has come"
         place, number = self._queue.place(waiting.ticket)
         reason = self._queue.held_by(waiting.ticket) or self._short or "others come first"
         return f"{reason}, place {place} of {number}"
@@ -102,12 +105,21 @@ class Scheduler:
     def _advance(self) -> None:
         while self._queue.waiting:
             self._short = self._lacking()
-            if self._short:
+            if self._short and self._queue.running:
                 return
+            if self._short:  # nothing ends that would mend it
+                self._refuse(self._queue.in_turn()[0])
+                continue
             ticket = self._queue.admit()
             if ticket is None:
                 return
             self._waiting[ticket].turn.set()
+
+    def _refuse(self, ticket: Ticket) -> None:
+        waiting = self._waiting.pop(ticket)
+        self._queue.leave(ticket)
+        waiting.refused = self._short
+        waiting.turn.set()
 
     def _lacking(self) -> str:
         """What the machine lacks for the next one."""
