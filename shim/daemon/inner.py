@@ -20,7 +20,6 @@ from shim.daemon.services import Services
 from shim.daemon.session import Session
 from shim.daemon.upstream import DaemonLost, DaemonRefused, Upstream
 from shim.daemon.who import Who
-from shim.preamble import Speaks
 
 log = structlog.get_logger()
 
@@ -33,48 +32,60 @@ async def with_session(
 ) -> None:
     """Do `work` with a connection to a session of `who`; the session ends with it.
 
-    A client that leaves in the midst of `work`, or vanishes, does so towards that session too.
+    A client that leaves in the midst of `work`, or vanishes, does so towards that session too.  It
+    is the one that operators see, and that is ended when nothing is asked of it while the daemon
+    stops.
 
     Raises:
         DaemonRefused: the session turned us away in its handshake.
         DaemonLost: it broke off.
+        ClientGone: it was ended while the daemon stopped.
         Exception: whatever `work` raises.
     """
-    inner = replace(who, speaks=Speaks.WORKER, arguments=(), tells_endings=True)
     config = services.config
-    near, far = (
-        trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair()
-    )
+    near, far = map(_stream, socket.socketpair())
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery, near:
         ended = trio.Event()
-        nursery.start_soon(_session, services, far, inner, ended)
-        async with near:
+        with trio.CancelScope() as working:
+            inner = replace(who, tells_endings=True)
+            nursery.start_soon(_session, services, far, inner, ended, working)
             upstream = Upstream(NAME, near, ClientConnection(config.store_dir), config.deadlines)
             try:
                 await upstream.greet()
                 await work(upstream)
             except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
                 failure = error
-            if not (isinstance(failure, ClientGone) and failure.vanished):
-                with (
-                    suppress(trio.BrokenResourceError),
-                    trio.move_on_after(config.deadlines.shutdown),
-                ):
-                    await near.send_eof()
-                    await ended.wait()
+        if working.cancelled_caught:
+            failure = ClientGone("it asked nothing while the daemon stopped")
+        if not (isinstance(failure, ClientGone) and failure.vanished):
+            with (
+                suppress(trio.BrokenResourceError),
+                trio.move_on_after(config.deadlines.shutdown),
+            ):
+                await near.send_eof()
+                await ended.wait()
     if failure is not None:
         raise failure
 
 
+def _stream(end: socket.socket) -> trio.SocketStream:
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
+
+
 async def _session(
-    services: Services, stream: trio.SocketStream, who: Who, ended: trio.Event
+    services: Services,
+    stream: trio.SocketStream,
+    who: Who,
+    ended: trio.Event,
+    working: trio.CancelScope,
 ) -> None:
     async with stream:
         try:
             await Session(services, stream, who, b"").run()
         except ClientGone as gone:
             log.debug("inner-session-ended", why=str(gone))
+            working.cancel()
         except (RemoteProtocolError, DaemonLost, DaemonRefused) as error:
             log.warning("inner-session-failed", error=str(error))
         finally:

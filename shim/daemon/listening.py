@@ -165,11 +165,9 @@ async def _serve(domains: Mapping[str, Services], stream: Pipe, who: Who, head: 
             case Speaks.WORKER:
                 await Session(services, stream, who, head).run()
             case Speaks.SERVE:
-                with services.sessions.shown(who):
-                    await serve_session(services, stream, who)
+                await serve_session(services, stream, who)
             case Speaks.COMMAND:
-                with services.sessions.shown(who):
-                    await command_session(services, stream, who)
+                await command_session(services, stream, who)
             case Speaks.CONTROL:
                 await control_session(domains, stream)
     except ClientGone as gone:

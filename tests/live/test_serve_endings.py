@@ -168,3 +168,27 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_session_that_asks_nothing_does_not_hold_up_the_end(
+    busy: bool, made: Quick, tmp_path: Path
+) -> None:
+    deadlines = {"drain": 8, "shutdown": 1}
+    with Shim(tmp_path / "shim", cross=False, deadlines=deadlines) as shim:
+        made.put(shim.serving_root)
+        with served(shim, made) if busy else greeted(shim) as door:
+            if busy:
+                wait_for(is_made)
+            assert shim.stop() == 0
+            door.until(lambda: False)
+    assert ("stopped-at-once" in plain(shim)) is busy
+
+
+def greeted(shim: Shim) -> Door:
+    """A serve session in which nothing is asked."""
+    door = Door(shim, Preamble("attic", Speaks.SERVE, ("--write",), tells_endings=True))
+    door.socket.sendall(ClientConnection().hello())
+    door.until(lambda: len(door.heard[Channel.STDOUT]) == 16)
+    wait_for(lambda: "standing=peer" in plain(shim))
+    return door
