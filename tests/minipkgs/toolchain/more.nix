@@ -86,6 +86,7 @@ rec {
   clang = toolchain.wrap clang-unwrapped {
     pname = "${targetPrefix}clang-wrapper";
     triple = hostPlatform.multiarch;
+    ldWrapper = ./ld-wrapper.sh;
     gccFolder = "${toolchain.gcc-unwrapped}/lib/gcc${lib.optionalString cross "-cross"}/${hostPlatform.multiarch}/14";
     installPhase = builtins.readFile ./install-clang-wrapper.sh;
     setupHooks = [
