@@ -2,6 +2,7 @@
 #
 #   pkgs.slow      waits for `seconds` and makes `size` MB that no compression makes smaller
 #   pkgs.tooled    the same, but what takes long is a tool of the build machine
+#   pkgs.every     needs `many.p0` to `many.p23`, which are like `slow`
 #   pkgs.both      needs `left` and `right`, which are like `slow`
 {
   nonce ? "",
@@ -60,6 +61,16 @@ let
           left
           right
         ];
+      };
+      many = builtins.listToAttrs (
+        builtins.genList (number: {
+          name = "p${toString number}";
+          value = slow { pname = "p${toString number}"; };
+        }) 24
+      );
+      every = slow {
+        pname = "every";
+        buildInputs = builtins.attrValues many;
       };
     };
 

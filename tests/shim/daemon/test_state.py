@@ -131,3 +131,14 @@ def test_how_long_a_package_takes_is_known_from_other_versions(tmp_path: Path) -
     assert state.typical_seconds("pigz-2.9", "emulate") is None
     assert state.typical_seconds("zlib-1.3", "cross") is None
     state.close()
+
+
+def test_imports_that_did_not_end_are_found_by_the_next_run(tmp_path: Path) -> None:
+    first = State(tmp_path / "state.sqlite")
+    done = first.begin_import("default", frozenset({OUT}))
+    cut = first.begin_import("default", frozenset({OUT, DRV}))
+    first.begin_import("other", frozenset({DRV}))
+    first.end_import(done)
+    first.close()
+    second = State(tmp_path / "state.sqlite")
+    assert second.imports("default") == [(cut, frozenset({OUT, DRV}))]
