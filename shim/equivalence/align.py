@@ -8,12 +8,20 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 
 MAX_CELLS: Final = 4_000_000
-"""Size of the comparison table (about half a second of work).  A longer middle part, which no real
-variable has once equal ends are cut off, is compared by unique keys only."""
+"""Size of the comparison tables of two recipes (about half a second of work).  Longer middle parts,
+which no real variable has once equal ends are cut off, are compared by unique keys only."""
 
 
-def align(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """Index pairs of a longest common subsequence, ascending on both sides."""
+def align(
+    left: Sequence[Hashable], right: Sequence[Hashable], cells: int = MAX_CELLS
+) -> tuple[list[tuple[int, int]], int]:
+    """Index pairs of a longest common subsequence, ascending on both sides; and cells it took.
+
+    Args:
+        left: keys.
+        right: keys.
+        cells: how many it may take.
+    """
     start = 0
     while start < min(len(left), len(right)) and left[start] == right[start]:
         start += 1
@@ -21,12 +29,14 @@ def align(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[tuple[int
     while end < min(len(left), len(right)) - start and left[-1 - end] == right[-1 - end]:
         end += 1
     inner_left, inner_right = left[start : len(left) - end], right[start : len(right) - end]
-    middle = _common if len(inner_left) * len(inner_right) <= MAX_CELLS else _unique
-    return [
+    taken = len(inner_left) * len(inner_right)
+    middle = _common if taken <= cells else _unique
+    pairs = [
         *((i, i) for i in range(start)),
         *((start + i, start + j) for i, j in middle(inner_left, inner_right)),
         *((len(left) - end + i, len(right) - end + i) for i in range(end)),
     ]
+    return pairs, taken if middle is _common else 0
 
 
 def _common(left: Sequence[Hashable], right: Sequence[Hashable]) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,8 @@
 `RULES` says which variable is compared how; `TOKENS` and `LINES` judge single flags and lines of
 scripts.  All are read from the top, and the first rule that fits decides.  Nothing here knows a
 package; the spellings are those of nixpkgs' `make-derivation.nix` and of common build systems.
+Patterns take time linear in the text, which a stranger may have written: what repeats twice in a
+row is possessive, or looked for ahead.
 """
 
 import re
@@ -55,11 +57,13 @@ def _rule(
     dropped: DifferenceClass,
     added: DifferenceClass | None = None,
 ) -> Rule:
-    return Rule(name, re.compile(variables), how, dropped, dropped if added is None else added)
+    return Rule(
+        name, re.compile(variables, re.DOTALL), how, dropped, dropped if added is None else added
+    )
 
 
 def _token(name: str, pattern: str, difference_class: DifferenceClass) -> Token:
-    return Token(name, re.compile(pattern), difference_class)
+    return Token(name, re.compile(pattern, re.DOTALL), difference_class)
 
 
 BUILD_TOOLS: Final = "build tools"
@@ -103,7 +107,7 @@ RULES: Final = (
     _rule("sources and patches", r"srcs?|patches|.*[-_]src|.*Patches", How.TOKENS, SEMANTIC),
     _rule("version", r"p?name|version", How.WHOLE, SEMANTIC),
     _rule(FLAGS, r".*[fF]lags(Array)?(_.*)?|.*FLAGS", How.TOKENS, SEMANTIC),
-    _rule("preset configure answer", r"\w+_cv_\w+", How.WHOLE, NOTABLE),
+    _rule("preset configure answer", r"(?=\w+_cv_\w)\w++", How.WHOLE, NOTABLE),
     _rule(
         "script",
         r".*(Phase|Script|Hook|Commands?)|(pre|post)[A-Z].*|setupHooks?|text|args",
@@ -137,16 +141,15 @@ TOKENS: Final = (
     ),
     _token(
         "checks off",
-        r"(-D|--?(en|dis)able-)\w*((?i:build_?tests?|enable_?test(s|ing)|build_?testing)|-?tests?)"
-        r"\w*(:\w+)?(=\w+)?",
+        r"(-D|--?(en|dis)able-)(?=[\w-]*((?i:(build|enable)_?test)|tests?))[\w-]*+(:\w++)?(=\w++)?",
         BENIGN,
     ),
-    _token("preset configure answer", r"\w+_cv_\w+=.*", NOTABLE),
+    _token("preset configure answer", r"(?=\w+_cv_\w)\w++=.*", NOTABLE),
 )
 """Flags that tell how something is made; first fit.  Others are judged by their variable."""
 
 LINES: Final = (
     _token("tool names", rf"(export\s+)?({_PREFIX}|{_TOOL})=\S*", BENIGN),
-    _token("preset configure answer", r"(export\s+)?\w+_cv_\w+=\S*", NOTABLE),
+    _token("preset configure answer", r"(export\s++)?(?=\w+_cv_\w)\w++=\S*", NOTABLE),
 )
 """The same for whole lines of scripts."""

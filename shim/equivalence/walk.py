@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from protocol.store.path import StorePath
-from shim.equivalence.align import align
+from shim.equivalence.align import MAX_CELLS, align
 from shim.equivalence.grades import Role
 from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Mention, Recipe, Recipes
@@ -198,9 +198,11 @@ class Walk:
         follow: list[tuple[Mention, Mention, str, str]] = []
         only_native: list[tuple[str, Mention]] = []
         only_cross: list[tuple[str, Mention]] = []
+        cells = MAX_CELLS
         for slot in sorted(native.mentions.keys() | cross.mentions.keys()):
             left, right = native.mentions.get(slot, ()), cross.mentions.get(slot, ())
-            aligned = align([*map(self._key, left)], [*map(self._key, right)])
+            aligned, taken = align([*map(self._key, left)], [*map(self._key, right)], cells)
+            cells -= taken
             named = {*aligned}
             parts = set(self._same_part(slot, left, right, aligned))
             texts = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,8 @@ from protocol.store import aterm
 from protocol.store.derivation import Derivation
 from protocol.store.modulo import derivation_path
 from protocol.store.path import StorePath
+from shim.equivalence import walk
+from shim.equivalence.align import align
 from shim.equivalence.grades import DifferenceClass, Grade, Role
 from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations
@@ -361,6 +364,62 @@ def test_a_giant_variable_is_no_hindrance() -> None:
     made = sets()
     made.both("app", buildInputs="@zlib.dev@", postInstall="x /nix/store/" * 200_000)
     assert "zlib-1.drv" in host_pairs(made, "app")
+
+
+@pytest.mark.parametrize(
+    "structured", ["[" * 100_000 + "]" * 100_000, "{", "[1]", '{"a": "\\ud800"}']
+)
+def test_structured_attributes_of_any_kind_are_no_hindrance(structured: str) -> None:
+    made = sets()
+    made.both("app", buildInputs="@zlib.dev@", __json=structured)
+    assert "app-1.drv" in host_pairs(made, "app")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"makeFlags": "-D" + "test" * 20_000},
+        {"makeFlags": "_cv_" * 50_000},
+        {"preConfigure": "export " + "_cv_" * 50_000},
+        {"preConfigure": "export" + " " * 100_000},
+        {"flags_" * 20_000 + "\nx": ""},
+        {"_cv_" * 50_000 + "-": ""},
+        {"configureFlags": "--host=" + "a" * 300_000},
+    ],
+    ids=lambda env: next(iter(env))[:12],
+)
+def test_texts_made_to_be_matched_in_vain_are_no_hindrance(env: dict[str, str]) -> None:
+    """Each would keep a pattern that is tried from every place busy for minutes or hours."""
+    made = sets()
+    for side, end in ((made.native, "!"), (made.cross, "?")):
+        texts = {name: text + end for name, text in env.items()}
+        side.make("app", src=made.world.fixed("app.tar.gz"), **texts)
+    table = made.table("app")
+    assert table.by_derivation(made.native.attributes["app"].drv)
+
+
+def test_many_lists_in_other_orders_share_one_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing each long list alone is quick, many of them would not be."""
+    spent = []
+
+    def counted(*given: Any) -> Any:
+        pairs, taken = align(*given)
+        spent.append(taken)
+        return pairs, taken
+
+    monkeypatch.setattr(walk, "MAX_CELLS", 5_000)
+    monkeypatch.setattr(walk, "align", counted)
+    made = sets()
+    for side, step in ((made.native, 7), (made.cross, 11)):
+        texts = [
+            made.world.add(f"text-{number}", side.platform, {"text": str(number)})
+            for number in range(30)
+        ]
+        lists = {f"list{i}": " ".join(texts[j * step % 30] for j in range(30)) for i in range(20)}
+        side.make("app", src=made.world.fixed("app.tar.gz"), **lists)
+    assert made.table("app").host_entry(made.native.attributes["app"].drv)
+    assert 0 < sum(spent) <= 5_000
+    assert sum(spent) > 4_000
 
 
 def test_a_deep_chain_is_no_hindrance() -> None:
