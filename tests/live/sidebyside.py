@@ -190,7 +190,7 @@ class Side:
 EXEMPT: Final = (
     (r'"registrationTime": ?\d+', '"registrationTime":0', "two runs happen at two times"),
     (r"\d+(\.\d+)? (KiB|MiB|GiB)( freed)", "SIZE freed", "file systems round differently"),
-    (r"/proc/\d+/", "/proc/PID/", "processes have numbers"),
+    (r"(/proc|temproots)/\d+", r"\1/PID", "processes have numbers"),
     (r"accepted connection from pid \d+", "accepted", "processes have numbers"),
     (r"nix-build-\S+?-\d+", "BUILD", "build directories are numbered as they are free"),
     (r"gcroots/auto/\w{32}", "gcroots/auto/HASH", "roots are named after temporary names"),
