@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from protocol.store.path import StorePath
+from protocol.store.path import BadStorePath, StorePath
 from shim import __version__, log
 from shim import config as configuration
 from shim.asking import NotRunning, asking
@@ -70,7 +70,7 @@ def find_derivation(target: str, config: Config | None) -> StorePath:
     store_dir = config.store_dir if config else "/nix/store"
     if not target.startswith(store_dir + "/"):
         return StorePath.parse(_nix("path-info", "--derivation", target), store_dir)
-    path = StorePath.parse(target.rstrip("/"), store_dir)
+    path = _parse(target.rstrip("/"), store_dir)
     if path.is_derivation:
         return path
     if config is not None:
@@ -83,6 +83,13 @@ def find_derivation(target: str, config: Config | None) -> StorePath:
             f"nobody knows which derivation makes `{path}`", hint="name the .drv itself"
         )
     return StorePath.parse(deriver, store_dir)
+
+
+def _parse(text: str, store_dir: str) -> StorePath:
+    try:
+        return StorePath.parse(text, store_dir)
+    except BadStorePath as error:
+        raise ShimError(error.message, code=ExitCode.USAGE) from error
 
 
 def _makers(path: StorePath, config: Config) -> list[StorePath]:
