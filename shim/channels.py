@@ -46,7 +46,7 @@ class Frames:
         self._channel = Channel.STDOUT
         self._left = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[Channel, bytes]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[Channel, bytes]]:
         """The payloads in `data`; one that is cut goes on with the next call.
 
         Raises:

@@ -32,6 +32,9 @@ QUESTIONS: Final = 40
 class Door(Protocol):
     """What a connection asks the gateway."""
 
+    buffer: memoryview
+    """What everything is read into; see `Relay`."""
+
     sessions: Counter[str]
     """Sessions that each peer holds."""
     connections: Counter[str]
@@ -53,8 +56,8 @@ class Door(Protocol):
         """A connection ended."""
 
 
-class Connection(asyncssh.SSHServerConnection):
-    """asyncssh's connection, with limits."""
+class Connection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
+    """asyncssh's connection, with limits, and read into the door's buffer as in `Relay`."""
 
     def __init__(
         self,
@@ -79,12 +82,15 @@ class Connection(asyncssh.SSHServerConnection):
         self._wire = transport
         super().connection_made(transport)
 
-    def data_received(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's interface
+        return self.door.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         # asyncssh copies all that is left for each packet that it takes off the front.
-        for start in range(0, len(data), PIECE):
+        for start in range(0, nbytes, PIECE):
             if self._transport is None:  # one of the packets ended the connection
                 return
-            super().data_received(data[start : start + PIECE], datatype)
+            self.data_received(bytes(self.door.buffer[start : min(start + PIECE, nbytes)]))
 
     def eof_received(self) -> None:
         self.left = True

@@ -27,14 +27,17 @@ LINGER_COMMAND: Final = 1.0
 class Client(Protocol):
     """The client's side of a session: what a relay asks of an SSH channel."""
 
-    def write(self, data: bytes) -> None:
-        """Send on standard output."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send on standard output; `data` is copied."""
 
     def write_stderr(self, data: bytes) -> None:
         """Send on standard error."""
 
     def exit(self, status: int) -> None:
         """Say how it ended, and close."""
+
+    def is_closing(self) -> bool:
+        """Whether it takes nothing more, though the end is not told yet."""
 
     def pause_reading(self) -> None:
         """Take no more from the client."""
@@ -52,10 +55,24 @@ class Hold(Enum):
     """The client's TCP connection takes no more, or keys are being exchanged."""
 
 
-class Relay(asyncio.Protocol):
-    """The daemon's side; asyncio calls it."""
+class Relay(asyncio.BufferedProtocol):
+    """The daemon's side; asyncio calls it.
 
-    def __init__(self, client: Client, preamble: Preamble, ended: Callable[[str], None]) -> None:
+    Args:
+        client: the other side.
+        preamble: what the daemon is told first.
+        buffer: what asyncio reads into, for the moment of a read: all may share one.  Memory that
+            is taken for each read and given back after it costs more than the reading.
+        ended: is told how the session ended, once.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        preamble: Preamble,
+        buffer: memoryview,
+        ended: Callable[[str], None],
+    ) -> None:
         self._client: Client | None = client
         self._preamble = preamble
         self._ended = ended
@@ -64,6 +81,7 @@ class Relay(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._batch: list[bytes] = []
+        self._buffer = buffer
         self.sent = 0
         """Bytes from the client to the daemon."""
         self.received = 0
@@ -76,10 +94,14 @@ class Relay(asyncio.Protocol):
         self._transport = transport
         transport.write(self._preamble.render())
 
-    def data_received(self, data: bytes) -> None:
-        self.received += len(data)
-        if self._client is None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's interface
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        if self._client is None or self._client.is_closing():
             return
+        data = self._buffer[:nbytes]
         if self._frames is None:
             self._client.write(data)
             return

@@ -54,6 +54,9 @@ SIGNATURES: Final = (
 UNANSWERED: Final = 3
 """Keep-alives without an answer after which a client is lost."""
 
+CHUNK: Final = 1 << 18
+"""Bytes that are read from a socket at once."""
+
 BACKLOG: Final = 128
 
 
@@ -96,6 +99,7 @@ class Gatekeeper:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.keys = peers.read(config)
+        self.buffer = memoryview(bytearray(CHUNK))
         self.sessions: Counter[str] = Counter()
         self.connections: Counter[str] = Counter()
         self.open_connections: set[Connection] = set()

@@ -81,7 +81,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         chan = self._chan
         preamble = Preamble(self._peer, answer.speaks, answer.arguments, tells_endings=True)
         fields = {"peer": self._peer, "speaks": answer.speaks.value}
-        relay = Relay(chan, preamble, lambda how: self._ended(how, fields))
+        buffer = self._connection.door.buffer
+        relay = Relay(chan, preamble, buffer, lambda how: self._ended(how, fields))
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
                 await asyncio.get_running_loop().create_unix_connection(

@@ -250,6 +250,45 @@ def test_a_client_that_is_ended_has_left(
         assert endings.get(timeout=20) == "half-closed"
 
 
+def test_a_client_that_closes_in_the_middle_of_data_has_left(
+    door: GatewayDoor, daemon: Daemon
+) -> None:
+    ended: Queue[str] = Queue()
+
+    def flood(_: Preamble, connection: socket.socket) -> None:
+        left = threading.Event()
+
+        def send() -> None:
+            try:
+                while not left.is_set():
+                    connection.sendall(bytes(1 << 16))
+            except OSError:
+                ended.put("closed")
+            else:
+                ended.put("half-closed")
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        while connection.recv(1 << 16):
+            pass
+        time.sleep(0.2)
+        left.set()
+        sending.join()
+
+    daemon.speaks = flood
+
+    async def ask() -> None:
+        async with connected(door) as connection:
+            for _ in range(20):
+                process = await connection.create_process(STDIO, encoding=None)
+                await process.stdout.read(100_000)
+                process.channel.abort()
+
+    asyncio.run(ask())
+    assert [ended.get(timeout=20) for _ in range(20)] == ["half-closed"] * 20
+    assert "Traceback" not in door.log.read_text()
+
+
 def test_a_silent_client_is_lost(make_door: MakeDoor, endings: "Queue[str]") -> None:
     door = make_door(settings="keepalive = 0.4")
     with waiting(door) as client:
