@@ -10,8 +10,10 @@ from protocol.store.derivation import Derivation
 from protocol.store.modulo import HashModulo, check_outputs, derivation_path
 from protocol.store.path import StorePath
 from shim.equivalence.grades import DifferenceClass
+from shim.plant.graph import Fate
 from shim.plant.plan import Decline, Plan
 from shim.plant.planner import Planner
+from shim.plant.slots import slot_of
 from tests.shim.plant.corpus import Corpus, corpus, others
 
 GUARDS = re.compile(r"(dis)?allowed(References|Requisites)|outputChecks")
@@ -265,3 +267,16 @@ def test_plans_do_not_depend_on_order_or_memory(known: Corpus) -> None:
         assert again.plan(path) == known.results[path]
     for path, result in known.results.items():
         assert again.plan(path) == result
+
+
+def test_the_plan_of_a_plan_changes_nothing(known: Corpus, world: World) -> None:
+    graph = Planner(known.table, known.derivations).graph
+    for plan in known.plans:
+        # Native packages of a static set look like cross-compiled ones.
+        natives = {*plan.native_inputs, *plan.outputs.values()}
+        for recipe in (plan.derivation, *(graft.derivation for graft in plan.grafts)):
+            for variable, path in mentioned(without_guards(recipe.env)):
+                maker = world.makers.get(path)
+                if maker is not None and maker not in world.grafts and path not in natives:
+                    fate = graph.fate(slot_of(variable), maker, StorePath(path))
+                    assert fate is Fate.KEEP, (plan.native, variable, path)
