@@ -2,7 +2,10 @@
 
 import base64
 import os
+import socket
+import struct
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from shim.preamble import Preamble
 from tests.live import world
 from tests.live.conftest import Pair
 from tests.live.world import Board, GatewayDoor, Shim
@@ -21,6 +25,10 @@ MakeBoard = Callable[..., Board]
 
 HOST = "root@127.0.0.1"
 PROTOCOLS = ["ssh-ng", "ssh"]
+
+GREETING = struct.pack("<QQ", 0x6E697863, 0x126)
+ANSWER = struct.pack("<Q", 0x6478696F)
+"""The first words of Nix's worker protocol."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,32 @@ def test_a_stranger_is_told_nothing(house: House, tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "Permission denied (publickey)" in done.stderr
+
+
+def test_a_local_user_cannot_claim_to_be_a_board() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # others reach the socket, as in /run
+        with Shim(Path(folder) / "shim", cross=False) as shim:
+
+            def answer(user: int, said: bytes) -> bytes:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                    os.seteuid(user)  # what the kernel tells the daemon is who connects
+                    try:
+                        connection.connect(str(shim.socket))
+                    finally:
+                        os.seteuid(0)
+                    connection.settimeout(30)
+                    connection.sendall(said + GREETING)
+                    try:
+                        return connection.recv(8)
+                    except ConnectionResetError:
+                        return b""
+
+            preamble = Preamble("attic").render()
+            assert answer(65534, preamble) == b""
+            assert answer(65534, b"") == ANSWER  # by its own name it may
+            assert answer(0, preamble) == ANSWER
+            assert "may not speak for others" in shim.log.read_text()
 
 
 def test_fifty_clients_at_once(house: House) -> None:
