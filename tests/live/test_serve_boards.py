@@ -22,7 +22,9 @@ UNSAID = ""
 """The scheme of a builder whose owner wrote none."""
 
 
-@pytest.mark.parametrize("suite", [None, "trixie", pytest.param("sid", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "suite", [None, *(pytest.param(each, marks=pytest.mark.long) for each in ("trixie", "sid"))]
+)
 def test_a_board_with_no_special_setting_is_served(
     suite: str | None,
     package: Package,
