@@ -31,6 +31,7 @@ EVENTS: Final = {
     "inner-session-ended": "The session behind a serve session or command ended.",
     "inner-session-failed": "The session behind a serve session or command failed.",
     "key-made": "A signing key was made; boards that check signatures want its public part.",
+    "log-not-kept": "A build's log could not be written down for `nix-shim log`.",
     "login-failed": "A connection to the gateway ended before a peer's key was shown.",
     "needs-restart": "Keys of the configuration have changed that only a restart takes.",
     "nix-daemon-died": "A nix-daemon of ours ended by itself and is started anew.",

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "history": "List the last builds and what became of them.",
     "install": "Write systemd units, where there is no NixOS.",
     "keys": "Generate and print the signing keys of each grade.",
+    "log": "Print what the last build of a path said.",
     "nix-daemon": "Become the nix-daemon of a store, for a unit of its own.",
     "plan": "Show what would be planted for a derivation, and why.",
     "record": "Record what a Nix client and its daemon say.",

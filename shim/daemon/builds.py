@@ -19,6 +19,7 @@ from shim.daemon.deciding import Decider
 from shim.daemon.flight import Asker, Flight, Wanted
 from shim.daemon.imports import Imports
 from shim.daemon.keeping import Keeper
+from shim.daemon.keptlogs import KeptLogs
 from shim.daemon.making import Maker, Means
 from shim.daemon.nixstore import Nix
 from shim.daemon.planting import Planter
@@ -109,6 +110,7 @@ class Builds:
             self._keepers[0],
         )
         self._maker = Maker(means, self._make_inputs)
+        self._logs = KeptLogs(config.state_directory)
         self._flights: dict[StorePath, Flight] = {}
 
     async def settle(self) -> None:
@@ -196,10 +198,20 @@ class Builds:
         try:
             with flight.scope:
                 flight.result = await self._result(flight, started)
+                await self._keep_log(flight)
         finally:
             del self._flights[flight.wanted.key]
             flight.log.end()
             flight.done.set()
+
+    async def _keep_log(self, flight: Flight) -> None:
+        if flight.build_log is None:
+            return  # nothing was built
+        keep = self._logs.keep
+        try:
+            await trio.to_thread.run_sync(keep, flight.wanted.path, list(flight.log.lines()))
+        except OSError as error:
+            log.warning("log-not-kept", derivation=flight.wanted.path, why=str(error))
 
     async def _result(self, flight: Flight, started: float) -> BuildResult:
         try:

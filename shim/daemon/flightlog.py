@@ -6,7 +6,7 @@ Memory is bounded: of a log that grows too long the middle goes, and a line in i
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -86,6 +86,20 @@ class FlightLog:
         """Nothing more will be said."""
         self.over.set()
         self._wake()
+
+    def lines(self) -> Iterator[str]:
+        """The text that was said, as far as it is still held; not that of included logs."""
+        for part in (self._head, self._tail):
+            if part is self._tail and self._dropped:
+                yield LEFT_OUT.rstrip()
+            for entry in part:
+                match entry.content:
+                    case Result(type=ResultType.BUILD_LOG_LINE, fields=(str(text), *_)):
+                        yield text
+                    case Next(text=text):
+                        yield text.rstrip("\n")
+                    case _:
+                        pass
 
     @property
     def ended(self) -> bool:

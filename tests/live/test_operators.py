@@ -58,6 +58,10 @@ def test_a_derivation_is_explained_before_and_after_it_is_made(
     ]
     assert (row["strategy"], row["outcome"], row["grade"]) == ("cross", "ok", "checked")
 
+    heard = said("log", pair.out, "--config", config)
+    assert "not valid: the store lacks it" in heard
+    assert "cross-compiled at its native path" in heard
+
     shim.stop()
     done = world.run([world.SHIM, "explain", pair.native, "--config", config, "--json"])
     assert "no daemon runs" in done.stderr

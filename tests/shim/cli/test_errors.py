@@ -45,6 +45,7 @@ TABLE: Final = [
     ("explain /nix/store/nope --config {t}/good.toml", USAGE, "`/nix/store/nope`"),
     ("history --state {t}", AWAY, "cannot use the state `{t}/state.sqlite`"),
     ("history --last 3 --config {t}/none.toml", CONFIG, "cannot read the configuration"),
+    ("log {d} --state {t}", AWAY, "cannot use the state `{t}/state.sqlite`"),
     ("show {d} --state {t}", AWAY, "cannot use the state `{t}/state.sqlite`"),
     ("show pigz --state {t}", USAGE, "not in the store directory `/nix/store`: `pigz`"),
     ("table show {t}/none", DATA, "cannot use table: `{t}/none`: No such file"),

@@ -1,0 +1,44 @@
+"""`nix-shim log`: what the last build of a derivation said."""
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from protocol.store.path import STORE_DIR, BadStorePath, StorePath
+from shim import config as configuration
+from shim.cli.stateoption import CONFIG, DIRECTORY, STATE
+from shim.daemon.keptlogs import KeptLogs
+from shim.daemon.state import State
+from shim.errors import ExitCode, ShimError
+
+
+@click.command()
+@click.argument("path")
+@CONFIG
+@STATE
+def command(path: str, config_file: Path | None, directory: Path | None) -> None:
+    """Print the log of the last build of PATH, an output or a .drv.
+
+    It begins with the strategies that were considered; failed ones are in it as well.
+    """
+    store_dir = STORE_DIR
+    if config_file is not None:
+        loaded = configuration.load(config_file)
+        directory, store_dir = directory or loaded.state_directory, loaded.store_dir
+    directory = directory or DIRECTORY
+    try:
+        wanted = StorePath.parse(path, store_dir)
+    except BadStorePath as error:
+        raise ShimError(
+            error.message, hint="give the full path, such as /nix/store/...", code=ExitCode.USAGE
+        ) from error
+    with closing(State(directory / "state.sqlite", reading=True)) as state:
+        makers = state.derivations(wanted)
+    logs = KeptLogs(directory)
+    for text in filter(None, map(logs.read, makers)):
+        click.echo(text, nl=False)
+        return
+    raise ShimError(
+        f"no log of `{wanted}` is kept", hint="only builds that the daemon decided about have one"
+    )
