@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from protocol.store.path import StorePath
 from shim.equivalence.grades import DifferenceClass
 from shim.equivalence.platforms import Machine, Platforms
 from shim.equivalence.recipe import Mention, Recipe
@@ -44,10 +45,15 @@ class Judge:
 
     def __init__(self, platforms: Platforms) -> None:
         self._platforms = platforms
+        self._known: dict[tuple[StorePath, StorePath], tuple[Difference, ...]] = {}
 
     def differences(self, native: Recipe, cross: Recipe) -> tuple[Difference, ...]:
         """Every difference, ordered by variable."""
-        return tuple(self._differences(native, cross))
+        found = self._known.get((native.path, cross.path))
+        if found is None:
+            found = tuple(self._differences(native, cross))
+            self._known[native.path, cross.path] = found
+        return found
 
     def _differences(self, native: Recipe, cross: Recipe) -> Iterator[Difference]:
         ours, theirs = native.derivation.outputs.keys(), cross.derivation.outputs.keys()
@@ -76,8 +82,9 @@ class Judge:
         return "".join(parts)
 
     def _literal(self, recipe: Recipe, text: str) -> str:
-        for name, path in recipe.outputs.items():
-            text = text.replace(path, f"${name}")
+        if recipe.path.store_dir in text:
+            for name, path in recipe.outputs.items():
+                text = text.replace(path, f"${name}")
         return self._platforms.neutral(text).replace(_ON_BUILD, " ")
 
     def _word(self, mention: Mention, *, of_cross: bool) -> str:

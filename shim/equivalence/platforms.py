@@ -109,7 +109,9 @@ class Platforms:
 
     def neutral(self, text: str) -> str:
         """Script or flag text without host triples, neither as prefix of tools nor by itself."""
-        return text if self._anywhere is None else self._anywhere.sub("", text)
+        if self._anywhere is None or not any(triple in text for triple in self.triples):
+            return text
+        return self._anywhere.sub("", text)
 
     def _without_triple(self, name: str) -> str:
         if self._prefix is None or self._infix is None:

@@ -49,15 +49,12 @@ class Recipe:
     """Variable -> its mentions in order; variables without any are left out."""
     foreign_triple: str | None
     """The GNU triple that it is cross-compiled for; None if it is not, or does not say."""
+    is_fixed: bool
+    """Whether the output follows from its content."""
 
     def variable(self, name: str) -> str:
         """The text of a variable; empty when there is none."""
         return self.variables.get(name, "")
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the output follows from its content."""
-        return self.derivation.is_fixed
 
 
 def foreign_triple(configure_flags: str, system: str) -> str | None:
@@ -161,7 +158,8 @@ class Recipes:
             if name not in skipped and prefix in text and (found := self._mentions(text, known))
         }
         triple = foreign_triple(texts.get("configureFlags", ""), derivation.platform)
-        return Recipe(path, derivation, derivation.output_paths(), texts, mentions, triple)
+        outputs = derivation.output_paths()
+        return Recipe(path, derivation, outputs, texts, mentions, triple, derivation.is_fixed)
 
     def _known(self, derivation: Derivation) -> dict[str, Target]:
         """Digest -> everything this derivation may mention."""
