@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from shim.preamble import HEADER, Preamble, body_length
 from tests.live.world import GatewayDoor
+from tests.shim.gateway.talking import run
 
 Speaks = Callable[[Preamble, socket.socket], None]
 
@@ -89,3 +91,39 @@ def make_door(tmp_path: Path, daemon: Daemon) -> Iterator[Callable[..., GatewayD
 @pytest.fixture
 def door(make_door: Callable[..., GatewayDoor]) -> GatewayDoor:
     return make_door()
+
+
+@pytest.fixture
+def endings(daemon: Daemon) -> "Queue[str]":
+    """How sessions end, as the daemon sees it."""
+    seen: Queue[str] = Queue()
+
+    def listen(_: Preamble, connection: socket.socket) -> None:
+        connection.sendall(b"ready")
+        try:
+            while connection.recv(1 << 16):
+                pass
+            time.sleep(0.2)  # a connection that is closed at once is closed by now
+            connection.send(b"x")
+            connection.send(b"x")
+        except OSError:
+            seen.put("closed")
+        else:
+            seen.put("half-closed")
+
+    daemon.speaks = listen
+    return seen
+
+
+USERS = 'users = ["nix-shim", "root"]'
+
+
+@pytest.fixture(scope="module")
+def strict_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayDoor]:
+    base = tmp_path_factory.mktemp("strict")
+    daemon = Daemon(base / "daemon.sock")
+    with GatewayDoor(base / "door", daemon.path, settings=USERS) as door:
+        for name, kind in (("stranger", "ed25519"), ("rsa", "rsa")):
+            run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(door.base / name)])
+        yield door
+    daemon.close()
