@@ -86,6 +86,7 @@
       pigz = call ./pkgs/pigz.nix { };
       lz4 = call ./pkgs/lz4.nix { };
       selfmade = call ./pkgs/selfmade.nix { };
+      go = call ./pkgs/go.nix { };
     }
     // call ./pkgs/plain.nix { }
     // call ./pkgs/languages.nix { }
