@@ -203,3 +203,23 @@ def test_a_configuration_is_built_as_nixos_rebuild_does_it(
     refused = ssh(door, f"{out}/bin/switch-to-configuration", "test")
     assert refused.returncode == 127
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_foreign_configuration_is_planted_at_the_build_host(
+    package: Package, make_shim: MakeShim, tmp_path: Path
+) -> None:
+    pigz = package("pigz")
+    shim = make_shim(pigz)
+    to = ["--no-check-sigs", "--to", f"local?root={shim.serving_root}"]
+    world.run(["nix", "copy", *to, *pigz.inputs])
+    with SshDoor(tmp_path / "ssh", shim) as sshd:
+        door = Way(shim, sshd.options, tmp_path)
+        environ = world.environment(NIX_SSHOPTS=door.options)
+        world.run(["nix-copy-closure", "--to", "root@127.0.0.1", pigz.native], environ=environ)
+        built = ssh(door, "nix-store", "-r", pigz.native, "--add-root", "/tmp/result")
+        assert built.stdout == "/tmp/result\n", built.stderr
+        assert "nix-shim: pigz-2.8: cross-compiled at its native path" in built.stderr
+        assert ssh(door, "readlink", "-f", "/tmp/result").stdout == f"{pigz.out}\n"
+        hashed = ssh(door, "nix-store", "-q", "--hash", pigz.native, "--use-output").stdout
+    back = world.environment(NIX_REMOTE=f"local?root={shim.serving_root}")
+    assert hashed == world.run(["nix-store", "-q", "--hash", pigz.out], environ=back).stdout
