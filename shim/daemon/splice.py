@@ -68,6 +68,8 @@ class OperatorSession:
         self._follower = Follower(services.config.store_dir) if judged else None
         self._held: deque[bytes] = deque()
         self._sent = 0
+        self._at_end = False
+        """Whether the client will say no more."""
         self._lock = threading.Lock()
         self._options: SetOptions | None = None
         self._judge: Session | None = None
@@ -203,7 +205,9 @@ class OperatorSession:
                     self._tape.note(Direction.TO_SERVER, data)
             # A client that will say no more may still listen; once it is gone, its daemon has to
             # know: nix-daemons end what they do for one that hangs up (`MonitorFdHup`).
-            self._daemon.finish()
+            with self._lock:
+                self._at_end = True
+                self._pass_on()
             self._client.await_close()
         except (ClientGone, DaemonLost, DaemonRefused, ShimError) as error:
             self._ended.append(error)
@@ -213,6 +217,14 @@ class OperatorSession:
     # -- in either, with the lock
 
     def _pass_on(self) -> None:
+        """Pass on what has been understood by now, and at the end whatever there is."""
+        self._pass_on_understood()
+        if self._at_end and not self._awaits_daemon():
+            while self._held:
+                self._daemon.send(self._held.popleft())
+            self._daemon.finish()
+
+    def _pass_on_understood(self) -> None:
         """Pass on what has been understood by now; answer what is ours."""
         while self._follower is not None:
             try:

@@ -52,6 +52,7 @@ in rec {
 """
 
 CONFIG: Final = """\
+{more}
 socket = "{base}/front"
 state-directory = "{base}/state"
 [serving]
@@ -74,6 +75,8 @@ class Side:
     client: str | None
     """Debian suite of the Nix that is asked to do things."""
     shim: bool
+    more: str = ""
+    """Further keys of the shim's configuration; `{base}` is replaced."""
     running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def _enter(self, suite: str | None) -> list[str | Path]:
@@ -108,9 +111,13 @@ class Side:
             time.sleep(0.05)
 
     def start(self) -> None:
-        """Start the daemon, and the shim if there is one."""
+        """Make the folder; start the daemon, and the shim if there is one."""
         self.base.mkdir(parents=True)
         (self.base / "things.nix").write_text(THINGS)
+        self.restart()
+
+    def restart(self) -> None:
+        """Start what was stopped, or without the shim what ran with it."""
         socket = self.base / ("real" if self.shim else "front")
         store = f"local?root={self.base}/store"
         self._start(
@@ -121,7 +128,8 @@ class Side:
         )
         if self.shim:
             config = self.base / "shim.toml"
-            config.write_text(CONFIG.format(base=self.base))
+            more = self.more.replace("{base}", str(self.base))
+            config.write_text(CONFIG.format(base=self.base, more=more))
             self._start([world.SHIM, "serve", "--config", config], self.base / "front")
 
     def stop(self) -> None:
