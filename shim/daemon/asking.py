@@ -116,6 +116,26 @@ class Store:
             known |= found
         return frozenset(known)
 
+    async def kept_with(self, paths: Iterable[StorePath]) -> frozenset[StorePath]:
+        """All whose being kept keeps one of `paths`: referrers, and outputs of derivations.
+
+        Outputs keep their derivations unless a store is told otherwise (`keep-derivations`).
+
+        Raises:
+            Unanswered: one of them is not valid.
+        """
+        known: frozenset[StorePath] = frozenset()
+        fringe = frozenset(paths)
+        while fringe:
+            fringe = await self.referrers_closure(fringe) - known
+            known |= fringe
+            made: set[StorePath] = set()
+            for path in fringe:
+                if path.is_derivation:
+                    made |= set(filter(None, (await self.outputs(path)).values()))
+            fringe = await self._upstream.ask(QueryValidPaths(frozenset(made - known)))
+        return known
+
     async def in_order(self, paths: Iterable[StorePath]) -> list[StorePath]:
         """The paths, each behind those that it refers to, in the order of Nix's `topoSortPaths`.
 

@@ -165,7 +165,8 @@ class _Run:
             await builder.bring([Built(path, ALL_OUTPUTS) if path.is_derivation else Opaque(path)])
 
         paths = [self._path(path) for path in query.paths]
-        async for line in querying.answer(query, paths, Store(self._upstream), realise):
+        store = Store(self._upstream)
+        async for line in querying.answer(query, paths, store, self._roots, realise):
             await self._print(line)
 
     async def _check(self, names: tuple[str, ...], *, print_invalid: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from protocol.store.path import StorePath
 from shim.daemon.asking import Store, Unanswered
+from shim.daemon.roots import Roots
 from shim.session.commands import Query, Question
 
 Realise = Callable[[StorePath], Awaitable[None]]
@@ -19,7 +20,7 @@ _LAST: Final = ("└───", "    ")
 
 
 async def answer(
-    query: Query, paths: Iterable[StorePath], store: Store, realise: Realise
+    query: Query, paths: Iterable[StorePath], store: Store, roots: Roots, realise: Realise
 ) -> AsyncIterator[str]:
     """The lines that answer `query`, without their ends.
 
@@ -27,6 +28,7 @@ async def answer(
         query: what is asked.
         paths: about what; those of `query`, resolved.
         store: whom to ask.
+        roots: those of the peer that asks.
         realise: how to build what is asked about first, where the query says so.
 
     Raises:
@@ -56,6 +58,12 @@ async def answer(
         case Question.RESOLVE:
             for path in paths:
                 yield path
+        case Question.ROOTS:
+            asked = [each for path in paths for each in await _meant(query, path, store, realise)]
+            kept = await store.kept_with(asked)
+            for name, target in roots.all():
+                if target in kept:
+                    yield f"{name} -> {target}"
         case _:
             found: set[StorePath] = set()
             for path in paths:

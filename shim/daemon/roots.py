@@ -80,6 +80,11 @@ class Roots:
             return StorePath.parse(str(self._link(absolute(name)).readlink()), self._store_dir)
         return None
 
+    def all(self) -> list[tuple[str, StorePath]]:
+        """Every root by its name, in their order."""
+        names = sorted(unquote(link.name) for link in self._links())
+        return [(name, found) for name in names if (found := self.find(name)) is not None]
+
     def remove(self, name: str) -> None:
         """Forget the root of that name, and all below it."""
         name = absolute(name)

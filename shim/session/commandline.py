@@ -79,7 +79,7 @@ _QUESTIONS: Final[Mapping[str, Question]] = {
     "--referers-closure": Question.REFERRERS_CLOSURE,
 }
 
-_OTHER_QUESTIONS: Final = frozenset({"--graph", "--graphml", "--roots"})
+_OTHER_QUESTIONS: Final = frozenset({"--graph", "--graphml"})
 
 _QUERY_SWITCHES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("--use-output", "-u"), "use_output"),

@@ -112,6 +112,8 @@ class Question(StrEnum):
     SIZE = "size"
     TREE = "tree"
     RESOLVE = "resolve"
+    ROOTS = "roots"
+    """Which roots keep a path; of a peer, its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

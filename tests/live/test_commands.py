@@ -206,6 +206,10 @@ def test_roots_have_the_names_that_nix_store_gives_them(both: Both, tmp_path: Pa
     assert shim == real
     for name in real.out.decode().split():
         assert both.shim(f"readlink -f {name}").out.decode() == f"{Path(name).readlink()}\n"
+    for name in ("top", "top.drv", "good", "good.drv", "dev", "fresh.drv"):
+        asked = f"nix-store -q --roots {{{name}}}"
+        shown = sorted(both.real(asked).out.splitlines())
+        assert sorted(both.shim(asked).out.splitlines()) == shown, name
     assert both.shim(f"rm -rf {where}").code == 0
     assert both.shim(f"readlink -f {where}").code == 1
 
