@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -62,35 +62,50 @@ class Daemon:
             self.speaks(preamble, connection)
 
     def close(self) -> None:
-        if self._listener.fileno() < 0:  # a test closed it already
-            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
+USERS: Final = 'users = ["nix-shim", "root"]'
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, GatewayDoor]]:
+    """One gateway for all tests that leave it as it was; beside it lie keys of strangers."""
+    if shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("OpenSSH's client is not installed")
+    base = tmp_path_factory.mktemp("gateway")
+    daemon = Daemon(base / "daemon.sock")
+    with GatewayDoor(base / "door", daemon.path, settings=USERS) as door:
+        for name, kind in (("stranger", "ed25519"), ("rsa", "rsa")):
+            run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(door.base / name)])
+        yield daemon, door
+    daemon.close()
+
+
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    made = Daemon(tmp_path / "daemon.sock")
-    yield made
-    made.close()
+def daemon(shared: tuple[Daemon, GatewayDoor]) -> Daemon:
+    """What every gateway here reaches: an echo, unless a test has it say something else."""
+    found = shared[0]
+    found.speaks = echo
+    found.heard = Queue()
+    return found
+
+
+@pytest.fixture
+def door(shared: tuple[Daemon, GatewayDoor], daemon: Daemon) -> GatewayDoor:  # noqa: ARG001 - reset
+    return shared[1]
 
 
 @pytest.fixture
 def make_door(tmp_path: Path, daemon: Daemon) -> Iterator[Callable[..., GatewayDoor]]:
-    """Start a gateway in front of `daemon`; it is stopped at the end."""
-    if shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
-        pytest.skip("OpenSSH's client is not installed")
+    """Start gateways for tests that do not leave them as they were."""
     with contextlib.ExitStack() as stack:
 
-        def make(**settings: Any) -> GatewayDoor:
-            return stack.enter_context(GatewayDoor(tmp_path / "door", daemon.path, **settings))
+        def make(socket: Path = daemon.path, **settings: Any) -> GatewayDoor:
+            return stack.enter_context(GatewayDoor(tmp_path / "door", socket, **settings))
 
         yield make
-
-
-@pytest.fixture
-def door(make_door: Callable[..., GatewayDoor]) -> GatewayDoor:
-    return make_door()
 
 
 @pytest.fixture
@@ -113,17 +128,3 @@ def endings(daemon: Daemon) -> "Queue[str]":
 
     daemon.speaks = listen
     return seen
-
-
-USERS = 'users = ["nix-shim", "root"]'
-
-
-@pytest.fixture(scope="module")
-def strict_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayDoor]:
-    base = tmp_path_factory.mktemp("strict")
-    daemon = Daemon(base / "daemon.sock")
-    with GatewayDoor(base / "door", daemon.path, settings=USERS) as door:
-        for name, kind in (("stranger", "ed25519"), ("rsa", "rsa")):
-            run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(door.base / name)])
-        yield door
-    daemon.close()

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from queue import Queue
 
 import pytest
@@ -87,7 +88,8 @@ def test_a_silent_client_is_lost(make_door: MakeDoor, endings: "Queue[str]") -> 
         os.kill(client.pid, signal.SIGCONT)
 
 
-def test_a_connection_that_is_reset_is_lost(door: GatewayDoor, endings: "Queue[str]") -> None:
+def test_a_connection_that_is_reset_is_lost(make_door: MakeDoor, endings: "Queue[str]") -> None:
+    door = make_door()
     proxy = Proxy(door.port)
     door.port = proxy.port
     with waiting(door):
@@ -131,9 +133,10 @@ class Proxy:
         self._far.close()
 
 
-def test_a_daemon_that_is_not_there_is_told_in_one_line(door: GatewayDoor, daemon: Daemon) -> None:
-    daemon.close()
-    daemon.path.unlink()
+def test_a_daemon_that_is_not_there_is_told_in_one_line(
+    make_door: MakeDoor, tmp_path: Path
+) -> None:
+    door = make_door(tmp_path / "none")
     done = run(door.ssh(HOST, STDIO))
     assert done.returncode == 69
     assert done.stdout == b""

@@ -44,10 +44,10 @@ def test_a_peer_may_hold_so_many_sessions(make_door: MakeDoor, endings: "Queue[s
         wait_for(lambda: run(door.ssh(HOST, STDIO)).stdout.startswith(b"ready"))
 
 
-def test_a_peer_gets_no_other_channels(strict_door: GatewayDoor) -> None:
+def test_a_peer_gets_no_other_channels(door: GatewayDoor) -> None:
     async def ask() -> list[str]:
         answers = []
-        async with connected(strict_door) as connection:
+        async with connected(door) as connection:
             for request in (
                 connection.open_connection(HOST, 22),
                 connection.open_unix_connection("/run/nix-shim/socket"),
@@ -63,30 +63,30 @@ def test_a_peer_gets_no_other_channels(strict_door: GatewayDoor) -> None:
     assert asyncio.run(ask()) == []
 
 
-def test_environment_is_not_kept(strict_door: GatewayDoor) -> None:
-    before = strict_door.memory()
+def test_environment_is_not_kept(door: GatewayDoor) -> None:
+    before = door.memory()
 
     async def ask() -> bytes:
         env = {f"NAME{number}": "x" * 30_000 for number in range(3000)}
-        async with connected(strict_door) as connection:
+        async with connected(door) as connection:
             done = await connection.run(STDIO, input=b"hello", env=env, encoding=None)
             assert isinstance(done.stdout, bytes)
             return done.stdout
 
     assert asyncio.run(ask()) == b"hello"
-    assert strict_door.memory() - before < LITTLE
+    assert door.memory() - before < LITTLE
 
 
-def test_a_client_of_tiny_packets_is_not_served(strict_door: GatewayDoor) -> None:
+def test_a_client_of_tiny_packets_is_not_served(door: GatewayDoor) -> None:
     async def ask() -> None:
-        async with connected(strict_door) as connection:
+        async with connected(door) as connection:
             with pytest.raises(asyncssh.ChannelOpenError):
                 await connection.create_session(
                     asyncssh.SSHClientSession, STDIO, encoding=None, max_pktsize=1
                 )
 
     asyncio.run(ask())
-    assert works(strict_door)
+    assert works(door)
 
 
 def test_an_exchange_of_keys_that_is_never_finished_holds_nothing(

@@ -35,7 +35,8 @@ def test_reload_takes_keys_away_and_leaves_sessions(
         assert endings.empty()
 
 
-def test_a_bad_configuration_is_not_taken(door: GatewayDoor) -> None:
+def test_a_bad_configuration_is_not_taken(make_door: MakeDoor) -> None:
+    door = make_door()
     door.config.write_text("nonsense")
     assert door.process is not None
     door.process.send_signal(signal.SIGHUP)
@@ -43,7 +44,8 @@ def test_a_bad_configuration_is_not_taken(door: GatewayDoor) -> None:
     assert works(door)
 
 
-def test_sessions_may_end_before_the_gateway_does(door: GatewayDoor) -> None:
+def test_sessions_may_end_before_the_gateway_does(make_door: MakeDoor) -> None:
+    door = make_door()
     assert door.process is not None
     with subprocess.Popen(
         door.ssh(HOST, STDIO), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -63,7 +65,10 @@ def test_sessions_may_end_before_the_gateway_does(door: GatewayDoor) -> None:
     assert door.process.wait(20) == 0
 
 
-def test_clients_of_a_gateway_that_ends_are_lost(door: GatewayDoor, endings: "Queue[str]") -> None:
+def test_clients_of_a_gateway_that_ends_are_lost(
+    make_door: MakeDoor, endings: "Queue[str]"
+) -> None:
+    door = make_door()
     assert door.process is not None
     with waiting(door):
         door.process.terminate()  # two seconds to drain are configured
