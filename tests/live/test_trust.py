@@ -344,6 +344,24 @@ def test_one_peer_has_so_many_connections(shim: Shim) -> None:
 # -- policy
 
 
+def test_a_plant_is_missing_less_than_emulation(
+    package: Callable[[str], Pair], make_shim: Callable[..., Shim]
+) -> None:
+    pigz = package("pigz")
+    shim = make_shim(pigz, more='[[rules]]\npeers = ["careful"]\ncross = false\n')
+    to = ["--no-check-sigs", "--to", f"local?root={shim.serving_root}"]
+    world.run(["nix", "copy", "--derivation", *to, pigz.native])
+    asked = m.QueryMissing((Built(StorePath.parse(pigz.native), ALL_OUTPUTS),))
+    with Talker(shim, "careful") as careful, Talker(shim, "attic") as bold:
+        emulated, planted = careful.ask(asked), bold.ask(asked)
+    # A plant needs the native libraries, and no native compiler.
+    assert pigz.native in planted.will_build < emulated.will_build
+    assert any("zlib" in drv.name for drv in planted.will_build)
+    compilers = {drv for drv in emulated.will_build if "gcc-wrapper" in drv.name}
+    assert compilers
+    assert not compilers & planted.will_build
+
+
 def test_policy_is_per_peer_and_package(
     package: Callable[[str], Pair], make_shim: Callable[..., Shim]
 ) -> None:
@@ -365,6 +383,8 @@ def test_policy_is_per_peer_and_package(
     )
     asked = m.BuildPathsWithResults((Built(drv, ALL_OUTPUTS),))
     with Talker(shim, "careful") as careful, Talker(shim, "attic") as bold:
+        assert bold.ask(m.QueryMissing(asked.paths)).will_build == {drv}
+        assert careful.ask(m.QueryMissing(asked.paths)).unknown == {drv}
         ((_, before),) = careful.ask(asked)
         assert "policy.cross is off" in before.error_message
         ((_, made),) = bold.ask(asked)
