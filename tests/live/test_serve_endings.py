@@ -1,8 +1,10 @@
 """How serve and command sessions end, and what becomes of the builds that they asked for."""
 
 import contextlib
+import signal
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from shim.channels import Channel, Frames
 from shim.preamble import Preamble, Speaks
 from tests.live import quick
 from tests.live.quick import FAR_MARK, Quick
-from tests.live.world import Shim
+from tests.live.world import GatewayDoor, Shim
 
 GRACE = 600
 
@@ -114,6 +116,21 @@ def test_a_build_outlives_a_client_that_vanishes(ask: Ask, shim: Shim, made: Qui
     with commanded(shim, made) as door:
         door.until(lambda: b"\nbegun\n" in door.heard[Channel.STDERR])
     assert plain(shim).count("build-started") == 1
+
+
+def test_a_command_ends_with_an_ssh_that_is_interrupted(
+    shim: Shim, made: Quick, tmp_path: Path
+) -> None:
+    with GatewayDoor(tmp_path / "door", shim.socket) as door:
+        line = door.ssh("root@127.0.0.1", "nix-store", "--realise", made.drvs["far"])
+        with subprocess.Popen(
+            [str(word) for word in line], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as asking:
+            wait_for(is_made)
+            asking.send_signal(signal.SIGINT)
+            asking.wait(60)
+        wait_for(lambda: not is_made())
+    assert "vanished=False" in plain(shim)
 
 
 def test_a_reset_is_no_goodbye(shim: Shim, made: Quick) -> None:
