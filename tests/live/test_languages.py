@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from protocol.store.path import StorePath
 from shim.equivalence import file
@@ -39,6 +40,22 @@ LANGUAGES: Final = (
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=str)
 def test_it_is_planted_and_runs(language: Language, tmp_path: Path, plant_root: Path) -> None:
+    check(language, tmp_path, plant_root)
+
+
+def test_a_default_that_bootstrap_compilers_lack_is_taken_back(
+    tmp_path: Path, plant_root: Path
+) -> None:
+    language = Language("positioned", ("x",), b"", b"gcc\nglibc\nx\n")
+    program = check(language, tmp_path, plant_root)
+    # The cross compiler by itself makes it position-independent.
+    cross = world.realise(world.derivation(f"{world.CROSS}.positioned"))[0]
+    assert elf_type(Path(cross, "bin/positioned")) == "ET_DYN"
+    assert elf_type(program) == "ET_EXEC"
+
+
+def check(language: Language, tmp_path: Path, plant_root: Path) -> Path:
+    """Ask for it with nothing to fall back on, run it, and give its program."""
     if not any((world.CACHE / "minipkgs" / "files").glob("clang-19_*_arm64.deb")):
         pytest.skip("other compilers are not downloaded: scripts/fetch-minipkgs --all")
     native = world.derivation(f"pkgs.{language.name}")
@@ -55,3 +72,9 @@ def test_it_is_planted_and_runs(language: Language, tmp_path: Path, plant_root: 
     assert f"{language.name}-1.0: cross-compiled at its native path" in done.stderr
     program = f"{world.outputs(native)['out']}/bin/{language.name}"
     assert world.run_in(board.root, [program, *language.arguments], language.given) == language.said
+    return board.physical(program)
+
+
+def elf_type(program: Path) -> str:
+    with program.open("rb") as opened:
+        return str(ELFFile(opened)["e_type"])

@@ -5,6 +5,8 @@ rec {
   optionalString = condition: text: if condition then text else "";
   optionalAttrs = condition: set: if condition then set else { };
 
+  without = unwanted: builtins.filter (each: each != unwanted);
+
   # The output with headers and scripts for building against a package.
   getDev =
     package:

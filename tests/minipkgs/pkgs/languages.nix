@@ -17,6 +17,7 @@ let
 in
 {
   clanged = greeting pkgs.clangStdenv "clanged";
+  positioned = greeting pkgs.earlyStdenv "positioned";
   musled = greeting pkgs.muslStdenv "musled";
 
   # Go is a build tool that variables tell of the target; its own folder must not be in the result.

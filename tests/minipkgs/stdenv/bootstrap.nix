@@ -101,6 +101,7 @@ in
       inherit (more) gfortran;
       stdenv = final { inherit (toolchain) cc; };
       clangStdenv = final { cc = more.clang; };
+      earlyStdenv = final { cc = more.early-gcc; };
       muslStdenv = final {
         inherit (muslToolchain) cc;
         hostPlatform = muslPlatform;
@@ -195,6 +196,10 @@ in
       clangStdenv = mk {
         hostPlatform = platform;
         cc = more.clang;
+      };
+      earlyStdenv = mk {
+        hostPlatform = platform;
+        cc = more.early-gcc;
       };
       muslStdenv = mk {
         hostPlatform = muslPlatform;

@@ -50,6 +50,42 @@ rec {
     ];
   };
 
+  # What bootstrap compilers are like: what they link lies at a fixed place unless told otherwise.
+  # Across there is no such thing.
+  early-gcc-unwrapped =
+    if cross then
+      toolchain.gcc-unwrapped
+    else
+      buildStdenv.mkDerivation (
+        gccArguments
+        // {
+          pname = "xgcc";
+          configureFlags = lib.without "--enable-default-pie" gccArguments.configureFlags;
+          installPhase = gccArguments.installPhase + ''
+            mv $out/bin/gcc $out/bin/gcc-pie
+            echo "#!${shell}" > $out/bin/gcc
+            echo "exec $out/bin/gcc-pie -fno-pie -no-pie \"\$@\"" >> $out/bin/gcc
+            chmod +x $out/bin/gcc
+          '';
+        }
+      );
+
+  early-gcc = toolchain.wrap early-gcc-unwrapped {
+    # As nixpkgs' does, this wrapper asks a file what to put in front of its own flags.
+    wrapper = builtins.toFile "cc-wrapper.sh" (
+      builtins.replaceStrings
+        [ "exec @prog@ \"\${before[@]}\"" ]
+        [
+          ''
+            extraBefore=("''${before[@]}")
+            local=$support/add-local-cc-cflags-before.sh
+            [[ ! -e $local ]] || source "$local"
+            exec @prog@ "''${extraBefore[@]}"''
+        ]
+        (builtins.readFile ./cc-wrapper.sh)
+    );
+  };
+
   # One program for all targets: the same on whichever machine it runs.
   clang-unwrapped = buildStdenv.mkDerivation {
     pname = "clang";
