@@ -7,13 +7,13 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from shim.gates import archives, unpack
+from shim.gates import archives, embedded, unpack
 from shim.gates.archives import Member
 from shim.gates.blob import Blob
 from shim.gates.elffile import ElfError
 from shim.gates.gate import Item
 from shim.gates.settings import LimitError
-from shim.gates.unpack import Budget, DamagedError, Unpacker, unpacked
+from shim.gates.unpack import Budget, DamagedError, TooManyError, Unpacker, unpacked
 
 Opener = Callable[[Item, Budget], Iterator[Item]]
 
@@ -33,11 +33,13 @@ def inside(item: Item, budget: Budget) -> Iterator[Item]:
         OpaqueError: it cannot be looked into.
     """
     opener = _opener(item)
-    if opener is None or budget.spent:
+    if budget.spent:
         return
     if item.depth >= budget.limits.depth:
+        if opener is None:
+            return
         raise LimitError(f"more than {budget.limits.depth} containers in each other (`depth`)")
-    for inner in opener(item, budget):
+    for inner in opener(item, budget) if opener else _embedded(item, budget):
         budget.entry()
         yield inner
 
@@ -120,6 +122,20 @@ def _elf(item: Item, budget: Budget) -> Iterator[Item]:
             yield _item(item, found.blob, name, fresh=True)
         if found.damage is not None:
             raise DamagedError(f"section `{name}`: {found.damage}")
+    for offset, size in elf.data():
+        yield from _embedded(item, budget, offset, size)
+
+
+def _embedded(
+    item: Item, budget: Budget, start: int = 0, size: int | None = None
+) -> Iterator[Item]:
+    """What is compressed in the middle of contents, or of a part of them."""
+    blob = item.blob if size is None else item.blob.part(start, size)
+    try:
+        for name, offset, found in embedded.streams(blob, budget):
+            yield _item(item, found.blob, f"{name}@{start + offset:#x}", fresh=True)
+    except TooManyError as error:
+        raise OpaqueError(str(error)) from error
 
 
 def _opaque(what: str, _item: Item, _budget: Budget) -> Iterator[Item]:

@@ -24,6 +24,7 @@ PT_LOAD: Final = 1
 PT_DYNAMIC: Final = 2
 PT_INTERP: Final = 3
 
+SHT_PROGBITS: Final = 1
 SHT_DYNAMIC: Final = 6
 SHT_NOTE: Final = 7
 SHT_NOBITS: Final = 8
@@ -315,6 +316,19 @@ class Elf:
                 and self._blob.read(part.offset, 4) == b"ZLIB"
             ):
                 yield self.section_name(part), part.offset, part.size
+
+    def data(self) -> Iterator[tuple[int, int]]:
+        """Offset and size of what is loaded and not executed, where files may be held.
+
+        Sections that share their bytes, as no linker makes them, are left out.
+        """
+        left = self._blob.size
+        for part in self.sections:
+            if part.type == SHT_PROGBITS and part.flags & (SHF_ALLOC | SHF_EXECINSTR) == SHF_ALLOC:
+                left -= part.size
+                if left < 0:
+                    return
+                yield part.offset, part.size
 
     def _first_section(self) -> tuple[int, ...]:
         (row,) = self._table("section headers", self._shoff, self._shentsize, 1, _SHDR)

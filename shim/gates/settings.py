@@ -29,6 +29,7 @@ class Limits:
         ratio: uncompressed bytes for each compressed one, beyond the first `free` bytes.
         free: bytes a member may have whatever its ratio.
         entries: directory entries and members of one result.
+        attempts: places in the middle of contents that look like a compressed stream and are tried.
         memory: bytes of a member held in memory; larger ones go to a file in `scratch`.
         lookups: files looked for while following paths of links, libraries and interpreters.
         findings: findings kept for each rule; more are counted.
@@ -40,6 +41,7 @@ class Limits:
     ratio: int = 2000
     free: int = 64 << 20
     entries: int = 2_000_000
+    attempts: int = 10_000
     memory: int = 8 << 20
     lookups: int = 20_000_000
     findings: int = 50

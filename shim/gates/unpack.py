@@ -29,8 +29,16 @@ ZSTD_WINDOW: Final = 1 << 27
 """Bytes of window a zstd frame may ask for; `zstd --long` stays within that."""
 
 
+MOST_BLOCKS: Final = 1 << 18
+"""Blocks of a zstd frame: a full one has 128 KiB."""
+
+
 class DamagedError(Exception):
     """An archive or compressed stream that does not follow its format."""
+
+
+class TooManyError(Exception):
+    """More places that look like a compressed stream than are tried."""
 
 
 class Budget:
@@ -43,6 +51,18 @@ class Budget:
         """Nothing more may be unpacked at all."""
         self._bytes = 0
         self._entries = 0
+        self._attempts = 0
+
+    def attempt(self) -> None:
+        """Count a place in the middle of contents that looks like a compressed stream.
+
+        Raises:
+            TooManyError: there were too many.
+        """
+        self._attempts += 1
+        if self._attempts > self.limits.attempts:
+            raise TooManyError(f"more than {self.limits.attempts} embedded streams (`attempts`)")
+        self._spend(PIECE)
 
     def entry(self) -> None:
         """Count an entry or member.
@@ -197,7 +217,7 @@ def _zstd_end(blob: Blob) -> tuple[int, bool]:
 
 def _zstd_blocks(blob: Blob, place: int) -> int:
     """Where the blocks of a frame end; beyond the end of the blob if they are cut off."""
-    while True:
+    for _ in range(MOST_BLOCKS):
         head = blob.read(place, 3)
         if len(head) < 3:
             return blob.size + 1
@@ -206,6 +226,7 @@ def _zstd_blocks(blob: Blob, place: int) -> int:
         place += 3 + (1 if kind == 1 else size)
         if last:
             return place
+    raise DamagedError(f"a frame of more than {MOST_BLOCKS} blocks")
 
 
 def _xz_stream() -> _Decompressor:
@@ -236,17 +257,26 @@ class Unpacked:
 
 
 @contextmanager
-def unpacked(source: Blob, unpacker: Unpacker, budget: Budget) -> Iterator[Unpacked]:
+def unpacked(
+    source: Blob, unpacker: Unpacker, budget: Budget, *, whole: bool = True
+) -> Iterator[Unpacked]:
     """The uncompressed contents, as long as the context lasts.
 
     Damage does not lose what came before it: `Unpacked.damage` tells of it.
+
+    Args:
+        source: the compressed bytes, and whatever is behind them.
+        unpacker: how.
+        budget: what it may come to.
+        whole: whether all of `source` should be the stream, so that its size is counted.
 
     Raises:
         LimitError: the budget does not allow it.
         OSError: the scratch file could not be written.
     """
     with ExitStack() as stack:
-        budget.opened(source.size)
+        if whole:
+            budget.opened(source.size)
         store = _Store(stack, budget)
         pieces = unpacker(source)
         used, damage = source.size, None
