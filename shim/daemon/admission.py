@@ -46,14 +46,17 @@ async def identify(stream: trio.SocketStream, config: Config) -> tuple[Who, byte
         name = f"uid {uid}"
         domain = DEFAULT_DOMAIN if operator else config.peer(name).domain
         return Who(name, Standing.OPERATOR if operator else Standing.PEER, domain), head
-    if uid not in config.preamble_users and not operator:
-        raise preamble.BadPreamble(f"uid {uid} may not speak for others (preamble-users)")
+    speaker = uid in config.preamble_users
+    if not (speaker or operator):  # before more is read of whoever it is
+        raise _may_not(uid)
     head += await _exactly(stream, preamble.HEADER.size - GREETING)
     said = Preamble.parse(await _exactly(stream, preamble.body_length(head)))
     if said.speaks is Speaks.CONTROL:
         if not operator:
             raise preamble.BadPreamble(f"uid {uid} is no operator (operators)")
         return Who(f"uid {uid}", Standing.OPERATOR, speaks=Speaks.CONTROL), b""
+    if not speaker:
+        raise _may_not(uid)
     return (
         Who(
             said.peer,
@@ -65,6 +68,10 @@ async def identify(stream: trio.SocketStream, config: Config) -> tuple[Who, byte
         ),
         b"",
     )
+
+
+def _may_not(uid: int) -> preamble.BadPreamble:
+    return preamble.BadPreamble(f"uid {uid} may not speak for others (preamble-users)")
 
 
 async def _exactly(stream: trio.SocketStream, size: int) -> bytes:
