@@ -99,16 +99,16 @@ class Nix:
 
     def body(self) -> bytes:
         """The body of the reply that has begun."""
-        data = b""
+        pieces = []
         while True:
             event = self.connection.next_event()
             match event:
                 case None:
                     self.connection.receive(self.socket.recv(1 << 16))
-                case ReplyData(more):
-                    data += more
+                case ReplyData(data):
+                    pieces.append(data)
                 case ReplyEnd():
-                    return data
+                    return b"".join(pieces)
 
 
 def a_nar(contents: bytes) -> bytes:
@@ -208,7 +208,12 @@ def test_many_connections_at_once_all_get_through(pair: tuple[Path, Path, Side])
     """nix-daemon 2.8 lets five wait."""
     _, front, _ = pair
     done: list[object] = []
-    threads = [threading.Thread(target=lambda: done.append(Nix(front).welcome)) for _ in range(60)]
+
+    def come_and_go() -> None:
+        with Nix(front) as client:
+            done.append(client.welcome)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(60)]
     for thread in threads:
         thread.start()
     for thread in threads:
