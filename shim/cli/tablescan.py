@@ -109,7 +109,7 @@ def scan(
         raise ShimError(f"nothing of {source.label} could be evaluated", code=ExitCode.DATA)
     named = " ".join(twin.name for twin in twins) if len(twins) < STEPS else f"{len(twins)} names"
     provenance = Provenance(
-        source=f"{source.label}: {named}",
+        source=source.label if source.label.endswith(named) else f"{source.label}: {named}",
         revision=batch.revision,
         nix_version=batch.nix_version,
         date=now(),
