@@ -1,10 +1,12 @@
 """Trust domains as Nix's own clients meet them: inputs of which nothing is believed, and copies."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from shim.preamble import Preamble
 from tests.live import talking, world
 from tests.live.talking import Sayings
 from tests.live.world import Board, Shim, SshDoor
@@ -19,6 +21,15 @@ domain = "strict"
 """
 
 
+SPEAK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as there:
+    there.connect(sys.argv[1])
+    there.sendall(bytes.fromhex(sys.argv[2]))
+    there.recv(1)
+"""
+
+
 @pytest.fixture(scope="module")
 def sayings(tmp_path_factory: pytest.TempPathFactory) -> Sayings:
     return talking.make(tmp_path_factory.mktemp("sayings"))
@@ -29,6 +40,18 @@ def shim(tmp_path: Path) -> Iterator[Shim]:
     base = tmp_path / "shim"
     with Shim(base, cross=False, more=STRICT.format(base=base)) as running:
         yield running
+
+
+@pytest.fixture
+def open_shim() -> Iterator[Shim]:
+    """A shim that every user of the machine can reach."""
+    with tempfile.TemporaryDirectory(prefix="nix-shim-") as folder:
+        base = Path(folder)
+        base.chmod(0o755)
+        (base / "home").mkdir(mode=0o777)
+        (base / "home").chmod(0o777)
+        with Shim(base, cross=False) as running:
+            yield running
 
 
 @pytest.fixture
@@ -94,3 +117,29 @@ def test_a_whole_graph_is_built_in_store_mode(shim: Shim, sayings: Sayings) -> N
     assert done.stdout.strip() == sayings.out("image")
     shown = world.run(["nix", "store", "cat", "--store", store, sayings.out("image")])
     assert shown.stdout.startswith("image /nix/store/")
+
+
+def test_a_local_user_is_a_peer(open_shim: Shim, sayings: Sayings) -> None:
+    sayings.put(open_shim.serving_root, ["plain"])
+    store = f"unix://{open_shim.socket}?root={open_shim.serving_root}"
+
+    def as_nobody(*words: str) -> tuple[int, str]:
+        done = world.run(
+            [*("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"), *words],
+            check=False,
+            environ=world.environment(HOME=str(open_shim.base / "home")),
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = as_nobody("nix-store", "--store", store, "--realise", sayings.drvs["plain"])
+    assert code == 0, said
+    assert "plain: built under emulation" in said
+    # Its Nix sends what is in its nix.conf.
+    assert "settings that boards may not change are ignored" in said
+    code, said = as_nobody("nix-store", "--store", store, "--gc")
+    assert code != 0
+    assert "CollectGarbage is not for boards" in said
+    as_nobody(
+        "/usr/bin/python3", "-c", SPEAK, str(open_shim.socket), Preamble("attic").render().hex()
+    )
+    assert "uid 65534 may not speak for others" in open_shim.log.read_text()
