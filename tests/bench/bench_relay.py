@@ -34,6 +34,7 @@ from protocol.worker.events import Failed, Replied, ReplyData, ReplyEnd, Welcome
 from protocol.worker.messages import AddToStoreNar, NarFromPath, QueryPathInfo
 from shim.preamble import Preamble
 from tests.live import world
+from tests.live.sidebyside import both
 
 RUNS: Final = 3
 CHUNK: Final = 1 << 20
@@ -279,17 +280,51 @@ def bulk(machine: Machine, megabytes: int) -> None:
         )
 
 
+TRIVIAL: Final = """\
+builtins.genList (n: derivation {
+  name = "trivial-${toString n}-%s"; system = "x86_64-linux"; builder = "/bin/sh";
+  args = [ "-c" "echo ${toString n} > $out" ];
+}) 10
+"""
+
+
+def builds(folder: Path) -> None:
+    """Ten trivial derivations, built remotely, by `ssh-ng` without SSH."""
+    ratios, direct_times = [], []
+    with both(folder, None, None) as sides:
+        for number in range(2 * RUNS):
+            times = []
+            for side in sides:
+                (side.base / "ten.nix").write_text(TRIVIAL % number)
+                begin = time.perf_counter()
+                code, _, said = side.run(
+                    "NIX_REMOTE=local?root=$BASE/board nix-build $BASE/ten.nix --no-out-link"
+                    " --max-jobs 0 --builders"
+                    ' "ssh-ng://localhost?remote-program=$PROGRAM x86_64-linux - 4 1 - - -"'
+                )
+                times.append(time.perf_counter() - begin)
+                assert code == 0, said
+            direct_times.append(times[0])
+            ratios.append(times[1] / times[0])
+    print(
+        f"remote build of ten trivial derivations {statistics.median(direct_times):.2f} s"
+        f" by nix-daemon, {statistics.median(ratios):.2f}x that through the shim"
+    )
+
+
 def main() -> None:
     """Print all figures."""
     megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
     small = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
     with (
         tempfile.TemporaryDirectory(prefix="relay-") as folder,
-        machine(Path(folder)) as both,
+        machine(Path(folder)) as machines,
     ):
-        sessions(both)
-        copies(both, megabytes, small)
-        bulk(both, megabytes)
+        sessions(machines)
+        copies(machines, megabytes, small)
+        bulk(machines, megabytes)
+    with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        builds(Path(folder))
 
 
 if __name__ == "__main__":
