@@ -64,6 +64,13 @@ class Asker:
     """Set before its waiting is cancelled: it was lost, and may come back for the same."""
     failed: dict[StorePath, BuildResult] = field(default_factory=dict)
     """What failed within this request, by `Wanted.key`, so that no input is tried twice."""
+    flight: "Flight | None" = None
+    """The flight that asks for an input, if one does."""
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """On whose behalf it asks now."""
+        return frozenset({self.peer}) if self.flight is None else self.flight.peers
 
 
 class Flight:
@@ -72,7 +79,7 @@ class Flight:
     def __init__(self, wanted: Wanted, asker: Asker, policy: Policy) -> None:
         self.wanted = wanted
         self.peer = asker.peer
-        """The peer that asked first: its place in the queue is used."""
+        """The peer that asked first."""
         self.policy = policy
         self.asker = asker
         """Who asked first: its graph is used."""
@@ -119,8 +126,8 @@ class Flight:
 
     @property
     def peers(self) -> frozenset[str]:
-        """Who waits for it now."""
-        return frozenset(each.peer for each in self._askers)
+        """Who waits for it now, or for what it is an input of."""
+        return frozenset(peer for each in self._askers for peer in each.peers)
 
     @contextmanager
     def boarded(self, asker: Asker, grace: float) -> Iterator[None]:
@@ -148,4 +155,11 @@ class Flight:
         async def hear(log: FlightLog, _: object) -> None:
             self.log.include(log)
 
-        return Asker(self.peer, self.asker.policy, self.asker.graph, hear, failed=self.asker.failed)
+        return Asker(
+            self.peer,
+            self.asker.policy,
+            self.asker.graph,
+            hear,
+            failed=self.asker.failed,
+            flight=self,
+        )

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -34,6 +34,9 @@ LEFT_OUT: Final = "nix-shim: the middle of this log is left out: it grew faster 
 _SUPERSEDED: Final = frozenset({ResultType.PROGRESS, ResultType.SET_EXPECTED})
 """Results of which only the last of its activity matters; nix-daemons send thousands."""
 
+PACE: Final = 0.5
+"""Seconds between two such results: no user can tell, and each costs every listener a write."""
+
 OVERHEAD: Final = 300
 """Bytes that a message takes besides its text; measured with `sys.getsizeof` of its parts."""
 
@@ -48,6 +51,21 @@ class _Entry:
     size: int
 
 
+_Subject: TypeAlias = tuple[int, int, Field | None]
+"""Activity, type of result and, where one activity counts several things, which."""
+
+
+@dataclass(slots=True)
+class _Shown:
+    """How far something was said to be."""
+
+    entry: _Entry
+    due: float
+    """When it may be said again."""
+    late: LogMessage | None = None
+    """What is to be said then."""
+
+
 class FlightLog:
     """See the module.  Written by one build, read by any number of `Audience`s."""
 
@@ -57,25 +75,38 @@ class FlightLog:
         self._head_size = 0
         self._tail_size = 0
         self._dropped = 0
-        self._latest: dict[tuple[int, int, Field | None], _Entry] = {}
+        self._latest: dict[_Subject, _Shown] = {}
         self.over = trio.Event()
         self._included: list[FlightLog] = []
         self._readers = trio.lowlevel.ParkingLot()
 
     async def add(self, message: LogMessage) -> None:
         """Say something.  Never waits for listeners, but lets them run."""
-        entry = _Entry(message, _size(message))
+        now = trio.current_time()
         if isinstance(message, Result) and message.type in _SUPERSEDED:
             first = message.fields[0] if message.type == ResultType.SET_EXPECTED else None
             subject = message.id, message.type, first
-            if (old := self._latest.get(subject)) is not None:
-                old.content = None
-            self._latest[subject] = entry
-        elif isinstance(message, StopActivity):
-            for subject in [each for each in self._latest if each[0] == message.id]:
-                del self._latest[subject]
-        self._append(entry)
+            before = self._latest.get(subject)
+            if before is not None and now < before.due:
+                before.late = message
+                return
+            self._show(subject, message, now)
+        else:
+            for subject, shown in list(self._latest.items()):
+                if isinstance(message, StopActivity) and subject[0] == message.id:
+                    del self._latest[subject]
+                elif shown.late is not None and now >= shown.due:
+                    self._show(subject, shown.late, now)
+            self._append(_Entry(message, _size(message)))
         await trio.lowlevel.checkpoint()
+
+    def _show(self, subject: _Subject, message: LogMessage, now: float) -> None:
+        """Say how far something is, in place of what was said of it before."""
+        entry = _Entry(message, _size(message))
+        if (before := self._latest.get(subject)) is not None:
+            before.entry.content = None
+        self._latest[subject] = _Shown(entry, now + PACE)
+        self._append(entry)
 
     def include(self, other: "FlightLog") -> None:
         """From here on, whoever hears this log hears `other` too, from its start."""

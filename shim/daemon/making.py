@@ -291,7 +291,10 @@ class Maker:
         if flight.strategy is Strategy.CROSS and self._domain.plant is not None:
             roots.append(self._domain.plant.root)
         waiting = self._scheduler.enter(
-            flight.peer, flight.wanted.derivation.platform, flight.strategy, roots
+            lambda: flight.peers or frozenset({flight.peer}),
+            flight.wanted.derivation.platform,
+            flight.strategy,
+            roots,
         )
         with self._scheduler.place(waiting):
             if not waiting.turn.is_set():

@@ -6,7 +6,7 @@ looks at the machine, and says why something waits.  Nobody holds a place while 
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -59,16 +59,22 @@ class Scheduler:
         """Builds that wait, in the order of their turns."""
         return tuple(self._queue.in_turn())
 
-    def enter(self, peer: str, system: str, strategy: Strategy, roots: Iterable[Path]) -> Waiting:
+    def enter(
+        self,
+        peers: Callable[[], frozenset[str]],
+        system: str,
+        strategy: Strategy,
+        roots: Iterable[Path],
+    ) -> Waiting:
         """Take a ticket; it runs already if nothing holds it.
 
         Args:
-            peer: whose turn is used.
+            peers: who waits for it, at any time: somebody.
             system: Nix system that is built for.
             strategy: how.
             roots: of the stores that are written to.
         """
-        ticket = Ticket(next(self._numbers), peer, system, strategy)
+        ticket = Ticket(next(self._numbers), system, strategy, peers)
         waiting = self._waiting[ticket] = Waiting(ticket, tuple(roots))
         self._queue.waiting.append(ticket)
         self._advance()

@@ -5,7 +5,7 @@ that asks for three, as long as both have some waiting.  Within a peer the order
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,9 +25,10 @@ class Ticket:
 
     number: int
     """In the order of asking; unique."""
-    peer: str
     system: str
     strategy: Strategy
+    peers: Callable[[], frozenset[str]] = field(compare=False)
+    """Who waits for it now; somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +50,55 @@ class Queue:
     config: Config
     waiting: list[Ticket] = field(default_factory=list)
     running: list[Ticket] = field(default_factory=list)
+    _charged: dict[Ticket, str] = field(default_factory=dict)
+    """Running -> the peer whose turn it used."""
     _turns: dict[str, int] = field(default_factory=dict)
     """Peer -> how many had been admitted when it had its last turn."""
     _admitted: int = 0
 
     def admit(self) -> Ticket | None:
         """Let the next one run that may; None if none may."""
-        ticket = next((each for each in self.in_turn() if not self.held_by(each)), None)
-        if ticket is not None:
-            self._admitted += 1
-            self._turns[ticket.peer] = self._admitted
-            self.waiting.remove(ticket)
-            self.running.append(ticket)
-        return ticket
+        for peer, ticket in self._turn_by_turn():
+            if not self._held_by(ticket, peer):
+                self._admitted += 1
+                self._turns[peer] = self._admitted
+                self._charged[ticket] = peer
+                self.waiting.remove(ticket)
+                self.running.append(ticket)
+                return ticket
+        return None
 
     def leave(self, ticket: Ticket) -> None:
         """It does not wait or run any more."""
         for tickets in (self.waiting, self.running):
             if ticket in tickets:
                 tickets.remove(ticket)
-        if all(each.peer != ticket.peer for each in (*self.waiting, *self.running)):
-            self._turns.pop(ticket.peer, None)
+        self._charged.pop(ticket, None)
+        if not self.waiting and not self.running:
+            self._turns.clear()
 
     def in_turn(self) -> list[Ticket]:
         """The waiting in the order in which they would be let in if nothing else held them."""
-        busy = Counter(each.peer for each in self.running)
-        rows: list[tuple[int, int, int, Ticket]] = []
+        return [ticket for _, ticket in self._turn_by_turn()]
+
+    def _turn_by_turn(self) -> list[tuple[str, Ticket]]:
+        """The waiting with the peers whose turns they use."""
+        taken = Counter(self._charged.values())
+        rows = []
         for ticket in sorted(self.waiting, key=lambda each: each.number):
-            rows.append((busy[ticket.peer], self._turns.get(ticket.peer, 0), ticket.number, ticket))
-            busy[ticket.peer] += 1
-        return [row[-1] for row in sorted(rows, key=lambda row: row[:-1])]
+            peer = min(
+                ticket.peers(), key=lambda each: (taken[each], self._turns.get(each, 0), each)
+            )
+            rows.append((taken[peer], self._turns.get(peer, 0), ticket.number, peer, ticket))
+            taken[peer] += 1
+        return [(peer, ticket) for *_, peer, ticket in sorted(rows, key=lambda row: row[:3])]
 
     def held_by(self, ticket: Ticket) -> str:
         """The limit that keeps a ticket waiting; empty if none does."""
+        peer = next(peer for peer, each in self._turn_by_turn() if each == ticket)
+        return self._held_by(ticket, peer)
+
+    def _held_by(self, ticket: Ticket, peer: str) -> str:
         limits = self.config.limits
         counted = [each for each in self.running if each.strategy not in UNCOUNTED]
         rows: Sequence[tuple[Iterable[Ticket], int | None, str]] = (
@@ -97,9 +114,9 @@ class Queue:
                 f"limits.by-system.{ticket.system}",
             ),
             (
-                (each for each in counted if each.peer == ticket.peer),
-                self.config.peer(ticket.peer).builds,
-                f"peers.{ticket.peer}.builds",
+                (each for each in counted if self._charged[each] == peer),
+                self.config.peer(peer).builds,
+                f"peers.{peer}.builds",
             ),
         )
         for running, most, name in rows:

@@ -103,6 +103,27 @@ def test_an_input_that_goes_on_for_others_holds_nobody() -> None:
     assert listen(act) == [START, StopActivity(7)]
 
 
+def test_progress_is_told_at_a_human_pace() -> None:
+    heard: list[LogMessage] = []
+
+    async def run() -> None:
+        log = FlightLog()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear(log, heard))
+            await log.add(START)
+            for done in range(5):
+                await log.add(progress(done))
+            await trio.sleep(flightlog.PACE)
+            await log.add(line("said"))
+            for done in range(5, 9):
+                await log.add(progress(done))
+            await log.add(StopActivity(7))
+            log.end()
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert heard == [START, progress(0), progress(4), line("said"), StopActivity(7)]
+
+
 def test_only_the_last_progress_is_kept_for_who_comes_late() -> None:
     heard: list[LogMessage] = []
 
@@ -111,11 +132,12 @@ def test_only_the_last_progress_is_kept_for_who_comes_late() -> None:
         await log.add(START)
         for done in range(5):
             await log.add(progress(done))
+            await trio.sleep(flightlog.PACE)
         await log.add(StopActivity(7))
         log.end()
         await hear(log, heard)()
 
-    trio.run(run)
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
     assert heard == [START, progress(4), StopActivity(7)]
 
 

@@ -17,14 +17,18 @@ def config(limits: Limits, **peers: Peer) -> Config:
     return Config(serving=NixStore(Path("/serve")), limits=limits, peers=peers)
 
 
-def tickets(*rows: tuple[str, Any], system: str = ARM) -> list[Ticket]:
-    return [Ticket(number, peer, system, how) for number, (peer, how) in enumerate(rows)]
+def ticket(number: int, peers: str, system: str, strategy: Strategy) -> Ticket:
+    return Ticket(number, system, strategy, lambda: frozenset(peers.split()))
+
+
+def tickets(*rows: tuple[str, Any]) -> list[Ticket]:
+    return [ticket(number, peers, ARM, how) for number, (peers, how) in enumerate(rows)]
 
 
 def admitted(queue: Queue) -> list[int]:
     found = []
-    while (ticket := queue.admit()) is not None:
-        found.append(ticket.number)
+    while (each := queue.admit()) is not None:
+        found.append(each.number)
     return found
 
 
@@ -48,6 +52,12 @@ def test_who_had_a_turn_longest_ago_is_next() -> None:
     assert order == [0, 2, 1, 3]
 
 
+def test_what_several_wait_for_uses_the_first_turn_of_any() -> None:
+    asked = tickets(*[("greedy", Strategy.CROSS)] * 3, ("greedy modest", Strategy.CROSS))
+    queue = Queue(config(Limits(builds=2)), waiting=list(asked))
+    assert admitted(queue) == [0, 3]
+
+
 def test_limits_hold_each_for_what_they_name() -> None:
     limits = Limits(builds=9, by_system={RISC: 1}, by_strategy={"emulate": 2})
     queue = Queue(config(limits, small=Peer(builds=1)))
@@ -61,7 +71,7 @@ def test_limits_hold_each_for_what_they_name() -> None:
         ("small", ARM, Strategy.CROSS, "1 builds run (peers.small.builds)"),
     ]
     for number, (peer, system, strategy, _) in enumerate(rows):
-        queue.waiting.append(Ticket(number, peer, system, strategy))
+        queue.waiting.append(ticket(number, peer, system, strategy))
     admitted(queue)
     assert {each.number: queue.held_by(each) for each in queue.waiting} == {
         number: why for number, (*_, why) in enumerate(rows) if why
@@ -89,9 +99,9 @@ def test_places_count_turns() -> None:
 @given(
     lists(
         builds(
-            Ticket,
+            ticket,
             just(0),
-            sampled_from("abc"),
+            sampled_from(["a", "b", "c", "a b", "b c"]),
             sampled_from([ARM, RISC]),
             sampled_from(Strategy),
         )
