@@ -49,9 +49,16 @@ def is_container(item: Item) -> bool:
     return _opener(item) is not None
 
 
-def _item(outer: Item, blob: Blob, name: str, *, fresh: bool) -> Item:
-    path = f"{outer.path}!{name}"
-    return Item(outer.entry, blob, path, outer.depth + 1, executable=False, fresh=fresh)
+def _item(outer: Item, blob: Blob, name: str, *, fresh: bool, held: bool = False) -> Item:
+    return Item(
+        outer.entry,
+        blob,
+        f"{outer.path}!{name}",
+        outer.depth + 1,
+        executable=False,
+        fresh=fresh,
+        held=held or outer.held,
+    )
 
 
 def _stream(unpacker: Unpacker, label: str, item: Item, budget: Budget) -> Iterator[Item]:
@@ -133,7 +140,7 @@ def _embedded(
     blob = item.blob if size is None else item.blob.part(start, size)
     try:
         for name, offset, found in embedded.streams(blob, budget):
-            yield _item(item, found.blob, f"{name}@{start + offset:#x}", fresh=True)
+            yield _item(item, found.blob, f"{name}@{start + offset:#x}", fresh=True, held=True)
     except TooManyError as error:
         raise OpaqueError(str(error)) from error
 

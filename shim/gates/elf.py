@@ -48,7 +48,7 @@ class ElfIdentityGate(Gate):
 
     def content(self, item: Item) -> None:
         """Look at an ELF file, or pass by what is none."""
-        if not item.is_elf:
+        if not item.is_elf or item.held:
             return
         try:
             self._judge(item, item.elf)

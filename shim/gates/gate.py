@@ -37,6 +37,8 @@ class Item:
         depth: 0 for a file, 1 for what is directly inside, and so on.
         executable: whether it is a file with the executable bit.
         fresh: whether its bytes occur only here: not so for what an archive just stores.
+        held: whether it lies in the middle of a file that is something else, for whose own use it
+            is: programs carry others, for machines of all kinds, as data.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Item:
         *,
         executable: bool,
         fresh: bool = True,
+        held: bool = False,
     ) -> None:
         self.entry = entry
         self.blob = blob
@@ -55,6 +58,7 @@ class Item:
         self.depth = depth
         self.executable = executable
         self.fresh = fresh
+        self.held = held
         self.head = blob.read(0, HEAD)
 
     @property

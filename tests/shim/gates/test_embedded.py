@@ -54,6 +54,13 @@ def test_files_that_a_program_holds_are_looked_into(
     assert rules(planted.judge()) == ["references.forbidden"]
 
 
+def test_a_program_may_hold_programs_for_other_machines(planted: Planted) -> None:
+    other = gzip.compress(tar({"x": ElfSpec(machine=62).build()}))
+    held = SectionSpec(".rodata", bytes(100) + other, 1, 2)
+    planted.add("lib/x.so", ElfSpec(sections=[held]).build())
+    assert planted.judge().findings == ()
+
+
 @forms
 def test_what_only_begins_like_a_stream_is_passed_by(
     planted: Planted, form: Callable[[bytes], bytes]
