@@ -101,7 +101,11 @@ def status(domains: Mapping[str, Services]) -> dict[str, Any]:
         "builds": builds,
         "running": len(scheduler.running),
         "queue": [
-            {"peer": each.peer, "system": each.system, "strategy": each.strategy.value}
+            {
+                "peer": ", ".join(sorted(each.peers())),
+                "system": each.system,
+                "strategy": each.strategy.value,
+            }
             for each in scheduler.waiting
         ],
         "recent": [each.as_json() for each in shared.state.recent(RECENT)],
