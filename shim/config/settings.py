@@ -188,7 +188,8 @@ class Limits:
     by_system: Mapping[str, int] = field(default_factory=dict)
     """Of these, at most so many for a Nix system."""
     by_strategy: Mapping[str, int] = field(default_factory=dict)
-    """Of these, at most so many by a strategy: substitute, fixed-output, cross, emulate."""
+    """Of these, at most so many by a strategy: fixed-output, cross, emulate; and of substitute,
+    which `builds` does not count, so many, or 16."""
     cores: int | None = None
     """Cores that one build is told to use; by default those of this machine."""
     memory: int = 1024

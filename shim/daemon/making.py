@@ -182,7 +182,7 @@ class Maker:
         wanted = flight.wanted
         await build_log.line(f"{step.strategy} failed: {failure}; advice: {failure.advice}")
         await flight.narrator.say(f"{wanted.name}: {step.strategy} failed: {failure}")
-        self._record(step, flight, failed.reason, begun, verdict=failed.verdict)
+        self._record(step, flight, str(failure), begun, verdict=failed.verdict)
         if isinstance(step, Cross) and failure.lasting is Lasting.PERMANENT:
             self._state.remember_failure(step.plan.native, self._decider.knowledge(), str(failure))
         log.info(

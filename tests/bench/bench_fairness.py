@@ -1,9 +1,9 @@
 """Twenty boards at once that want overlapping sets: what each waits for, and how turns are shared.
 
-One board asks for all 24 packages; once its first builds run, nineteen others ask for three each of
-the first sixteen, so that each of these is wanted by several, and eight by the first board alone: in
-turns of peers, those come last.  A package takes a second of waiting and what
-planting costs; four are built at a time.
+One board asks for all 24 packages; once its first builds run, nineteen others ask for three each
+of the first sixteen, so that each of these is wanted by several, and eight by the first board
+alone: in turns of peers, those come last.  A package takes a second of waiting and what planting
+costs; four are built at a time.
 """
 
 import re

@@ -2,6 +2,7 @@
 #
 #   pkgs.slow      waits for `seconds` and makes `size` MB that no compression makes smaller
 #   pkgs.tooled    the same, but what takes long is a tool of the build machine
+#   pkgs.failing   fails as tests do
 #   pkgs.every     needs `many.p0` to `many.p23`, which are like `slow`
 #   pkgs.both      needs `left` and `right`, which are like `slow`
 {
@@ -52,6 +53,13 @@ let
       tooled = slow {
         pname = "tooled";
         nativeBuildInputs = [ (packages pkgs.buildPackages).slowTool ];
+      };
+      failing = slow {
+        pname = "failing";
+        buildPhase = ''
+          echo "3 tests failed"
+          exit 1
+        '';
       };
       left = slow { pname = "left"; };
       right = slow { pname = "right"; };

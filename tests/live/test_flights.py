@@ -1,5 +1,6 @@
 """Builds are shared, take turns, tell that they live, and outlive clients and collections."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tests.live import flights, world
 from tests.live.conftest import Pair
 from tests.live.flights import Asking, wait_for
-from tests.live.world import Board, GatewayDoor, Shim
+from tests.live.world import Board, GatewayDoor, Shim, SshDoor
 
 MakeShim = Callable[..., Shim]
 MakeBoard = Callable[..., Board]
@@ -119,6 +120,27 @@ def test_silent_builds_and_waiting_ones_say_that_they_live(
     assert "nix-shim: cross-building for" in first.said
     assert "nix-shim: waiting: 1 builds run (limits.builds), place 1 of 1" in second.said
     assert "place 1 of 1 for" in second.said
+
+
+@pytest.mark.parametrize("suite", [None, pytest.param("trixie", marks=pytest.mark.long)])
+def test_why_a_build_failed_is_on_the_users_terminal(
+    suite: str | None, make_board: MakeBoard, make_shim: MakeShim, tmp_path: Path
+) -> None:
+    failing = flights.slow(tmp_path, "failing")
+    shim = make_shim(failing)
+    board = flights.prepare(make_board(suite=suite), failing)
+    with SshDoor(tmp_path / "ssh", shim) as door:
+        asked = board.nix(
+            *("nix-build", failing.native, "--no-out-link", "--store", board.store),
+            *("--max-jobs", "0", "--builders", door.builder()),
+            check=False,
+            NIX_SSHOPTS=door.options,
+        )
+    assert asked.returncode != 0
+    for strategy in ("cross", "emulate"):
+        said = re.search(rf"failing-1.0: {strategy} failed: (.*)", asked.stderr)
+        assert said is not None, asked.stderr
+    assert "(tests, permanent)" in asked.stderr
 
 
 STRICT = """
