@@ -7,6 +7,7 @@ in, sessions get `deadlines.drain` seconds to end (a second signal ends them at 
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -56,6 +57,9 @@ UNANSWERED: Final = 3
 
 CHUNK: Final = 1 << 18
 """Bytes that are read from a socket at once."""
+
+NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""What the kernel says to an IPv6 address where IPv6 is not built in, or is switched off."""
 
 BACKLOG: Final = 128
 
@@ -188,10 +192,10 @@ class Gatekeeper:
 
 
 def listen(config: Gateway) -> list[socket.socket]:
-    """The sockets of `gateway.addresses`.
+    """The sockets of `gateway.addresses`; `::` is left out on a machine without IPv6.
 
     Raises:
-        ShimError: one of them cannot be had; that the machine has no IPv6 is only told.
+        ShimError: one of them cannot be had.
     """
     bound = []
     for address in config.addresses:
@@ -203,11 +207,12 @@ def listen(config: Gateway) -> list[socket.socket]:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((address, config.port))
             sock.listen(BACKLOG)
-        except OSError as error:
-            if family == socket.AF_INET6 and len(config.addresses) > 1 and not socket.has_ipv6:
+        except (OSError, OverflowError) as error:
+            number = getattr(error, "errno", None)
+            if address == "::" and number in NO_IPV6 and len(config.addresses) > 1:
                 continue
             raise ShimError(
-                f"cannot listen on `{address}` port `{config.port}`: {error.strerror}",
+                f"cannot listen on `{address}` port `{config.port}`: {getattr(error, 'strerror', None) or error}",
                 hint="see gateway.addresses and gateway.port",
                 code=ExitCode.UNAVAILABLE,
             ) from error

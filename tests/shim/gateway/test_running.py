@@ -10,7 +10,9 @@ from queue import Queue
 
 import pytest
 
-from tests.live.world import SHIM, GatewayDoor
+from shim.config import Gateway
+from shim.gateway.server import listen
+from tests.live.world import SHIM, GatewayDoor, free_port
 from tests.shim.gateway.talking import HOST, STDIO, run, wait_for, waiting, works
 
 MakeDoor = Callable[..., GatewayDoor]
@@ -74,6 +76,45 @@ def test_clients_of_a_gateway_that_ends_are_lost(
         door.process.terminate()  # two seconds to drain are configured
         assert endings.get(timeout=20) == "closed"
     assert door.process.wait(20) == 0
+
+
+def test_both_families_are_listened_to() -> None:
+    port = free_port()
+    sockets = listen(Gateway(port=port))
+    try:
+        families = {each.family for each in sockets}
+        assert socket.AF_INET in families
+        socket.create_connection((HOST, port)).close()
+        if socket.AF_INET6 in families:  # not on a machine without IPv6
+            socket.create_connection(("::1", port)).close()
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "named"),
+    [
+        ({}, 69, "cannot listen on `127.0.0.1` port"),
+        ({"port": "65000000"}, 69, "port `65000000`"),
+        ({"key": "ssh-dss AAAA"}, 78, "peers.attic.keys: `ssh-dss`"),
+        ({"state": "/proc/none"}, 78, "cannot keep a host key in `/proc/none`"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_named(
+    changed: dict[str, str], code: int, named: str, door: GatewayDoor, tmp_path: Path
+) -> None:
+    config = tmp_path / "shim.toml"
+    config.write_text(
+        '[serving]\nroot = "/s"\n[gateway]\naddresses = ["127.0.0.1"]\n'
+        f"port = {changed.get('port', door.port)}\n"  # somebody listens there already
+        f'state-directory = "{changed.get("state", tmp_path)}"\n'
+        f"[peers.attic]\nkeys = [{changed.get('key', '')!r}]\n".replace("['']", "[]")
+    )
+    done = run([str(SHIM), "gateway", "--config", str(config)])
+    assert done.returncode == code
+    assert named in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
 
 
 def test_a_service_manager_is_told(
