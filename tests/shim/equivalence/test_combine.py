@@ -16,6 +16,14 @@ def test_the_order_of_merged_tables_does_not_matter(one: Table, other: Table) ->
     assert file.dump(combine.merge([one, other])) == file.dump(combine.merge([other, one]))
 
 
+@given(tables, tables, tables)
+def test_merging_in_steps_is_merging_at_once(one: Table, two: Table, three: Table) -> None:
+    merge = combine.merge
+    at_once = merge([one, two, three])
+    for steps in (merge([merge([one, two]), three]), merge([one, merge([three, two])])):
+        assert file.dump(steps) == file.dump(at_once)
+
+
 @given(tables)
 def test_merging_a_table_with_itself_changes_no_entry(table: Table) -> None:
     assert list(combine.diff(table, combine.merge([table, table]))) == []
