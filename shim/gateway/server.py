@@ -211,8 +211,9 @@ def listen(config: Gateway) -> list[socket.socket]:
             number = getattr(error, "errno", None)
             if address == "::" and number in NO_IPV6 and len(config.addresses) > 1:
                 continue
+            why = getattr(error, "strerror", None) or error
             raise ShimError(
-                f"cannot listen on `{address}` port `{config.port}`: {getattr(error, 'strerror', None) or error}",
+                f"cannot listen on `{address}` port `{config.port}`: {why}",
                 hint="see gateway.addresses and gateway.port",
                 code=ExitCode.UNAVAILABLE,
             ) from error
