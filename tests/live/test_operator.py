@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.nar.events import Data, End, Regular
 from protocol.nar.writer import NarWriter
 from protocol.store import base32
+from protocol.store.derived_path import ALL_OUTPUTS, Built
 from protocol.store.hash import Hash
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
@@ -21,15 +23,20 @@ from protocol.worker.client import ClientConnection
 from protocol.worker.events import Failed, Pull, Replied, ReplyData, ReplyEnd, Welcomed
 from protocol.worker.messages import (
     AddToStoreNar,
+    BuildPathsWithResults,
     ExportPath,
     ImportPaths,
     IsValidPath,
     NarFromPath,
     QueryPathInfo,
+    SetOptions,
 )
 from protocol.worker.versions import NEWEST
 from shim import replaying
+from tests.live import world
+from tests.live.conftest import Pair
 from tests.live.sidebyside import CONFIG, Side
+from tests.live.world import Shim
 
 WORD = struct.Struct("<Q")
 MAGIC = 0x6E697863
@@ -282,6 +289,29 @@ def test_foreign_builds_of_operators_are_judged_unless_switched_off(
     assert ("nix-shim" in said) is judged
     # The session goes on, and other builds are the daemon's.
     assert side.run("nix-build $THINGS -A tree --no-out-link")[0] == 0
+
+
+def test_a_judged_build_is_seen_by_the_session_that_asked_for_it(
+    package: Callable[[str], Pair], make_shim: Callable[..., Shim]
+) -> None:
+    """A nix-daemon's process remembers what it missed, so another one takes over afterwards."""
+    words_ = package("words")
+    shim = make_shim(words_)
+    store = f"local?root={shim.serving_root}"
+    world.run(["nix", "copy", "--no-check-sigs", "--to", store, *words_.inputs])
+    world.run(["nix", "copy", "--no-check-sigs", "--derivation", "--to", store, words_.native])
+    out, drv = StorePath.parse(words_.out), StorePath.parse(words_.native)
+    with Nix(shim.socket) as client:
+        client.ask(SetOptions())
+        assert client.ask(QueryPathInfo(out)) is None
+        results: Any = client.ask(BuildPathsWithResults((Built(drv, ALL_OUTPUTS),)))
+        ((_, result),) = results
+        assert result.is_success, result.error_message
+        info = client.ask(QueryPathInfo(out))
+        assert isinstance(info, PathInfo)
+        assert any("checked" in each for each in info.signatures)
+        client.ask(NarFromPath(out))
+        assert Hash.of(client.body()) == info.nar_hash
 
 
 def test_sessions_are_recorded_and_replay(sided: Callable[..., Side]) -> None:
