@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from shim.preamble import Preamble
-from tests.live import world
+from tests.live import quick, world
 from tests.live.conftest import Pair
 from tests.live.world import Board, GatewayDoor, Shim
 
@@ -25,6 +25,8 @@ MakeBoard = Callable[..., Board]
 
 HOST = "root@127.0.0.1"
 PROTOCOLS = ["ssh-ng", "ssh"]
+
+FLAKES = "nix --extra-experimental-features 'nix-command flakes'"
 
 GREETING = struct.pack("<QQ", 0x6E697863, 0x126)
 ANSWER = struct.pack("<Q", 0x6478696F)
@@ -141,6 +143,39 @@ def test_nix_copy_closure_and_store_commands(house: House, tmp_path: Path) -> No
     refused = house.nix(*ssh, "nix-store", "--gc", check=False)
     assert refused.returncode == 127
     assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        # nixos-rebuild, and its successor with and without flakes
+        (
+            "fresh",
+            "env PATH=/nix/store/none/bin:$PATH nix-store -r {drv} --add-root /tmp/r --indirect",
+        ),
+        ("good", "env -i PATH=${{PATH-}} nix-store --realise {drv} --keep-going"),
+        (
+            "loud",
+            f"{FLAKES} build '{{drv}}^*' --print-out-paths --no-link",
+        ),
+    ],
+)
+def test_a_machine_is_rebuilt_on_the_builder(
+    name: str, words: str, house: House, tmp_path: Path
+) -> None:
+    """What `nixos-rebuild --build-host` does: copy a derivation, build it there, copy it back."""
+    made = quick.make(tmp_path)
+    drv = made.drvs[name]
+    house.nix("nix-copy-closure", "--to", HOST, drv)
+    built = house.nix(*house.door.ssh("127.0.0.1"), words.format(drv=drv)).stdout.split()
+    there = sorted(world.outputs(drv).values())
+    if "--add-root" in words:
+        assert built == ["/tmp/r"]
+    else:
+        assert sorted(built) == there
+    board = f"local?root={tmp_path}/board"
+    house.nix("nix-copy-closure", "--store", board, "--from", HOST, *there)
+    assert all((tmp_path / "board" / path[1:]).exists() for path in there)
 
 
 def test_a_stranger_is_told_nothing(house: House, tmp_path: Path) -> None:
