@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from protocol.store.path import StorePath
+from shim.daemon.state import State
 from tests.live import flights, world
 from tests.live.conftest import Pair
 from tests.live.flights import Asking, wait_for
@@ -172,6 +174,28 @@ def test_what_dies_leaves_stores_whole_and_work_goes_on(stage: str, victim: str,
     assert again.ends(240) == 0, again.said
     assert "cross-compiled at its native path" in again.said
     rig.check()
+
+
+def test_half_an_import_is_taken_back_before_the_socket_opens(
+    slow_pair: Pair, tmp_path: Path
+) -> None:
+    """As a kill leaves it between the registrations of two outputs."""
+    shim = Shim(tmp_path, tables=[slow_pair.table])
+    store = f"local?root={shim.serving_root}"
+    named = {Path(path).name[33:]: path for path in slow_pair.inputs}
+    whole, half, missing = (
+        next(path for name, path in named.items() if name.startswith(prefix))
+        for prefix in ("bash-", "slow-tool", "default-builder")
+    )
+    world.run(["nix", "copy", "--no-check-sigs", "--to", store, whole, half])
+    state = State(tmp_path / "state" / "state.sqlite")
+    state.begin_import("default", frozenset({StorePath(half), StorePath(missing)}))
+    state.begin_import("default", frozenset({StorePath(whole)}))
+    state.close()
+    with shim:
+        assert (shim.serves(whole), shim.serves(half)) == (True, False)
+        assert "import-taken-back" in shim.log.read_text()
+    flights.verify(store)
 
 
 @dataclass
