@@ -217,7 +217,15 @@ class Builds:
         try:
             return await self._maker.make(flight)
         except (DaemonRefused, DaemonLost, ShimError) as error:
-            why = f"the serving nix-daemon failed: {error}"
+            why = f"the serving nix-daemon failed ({Kind.DAEMON}, transient): {error}"
+            log.info(
+                "build-failed",
+                derivation=flight.wanted.path,
+                peer=flight.peer,
+                strategy=flight.strategy,
+                kind=Kind.DAEMON.value,
+                reason=str(error),
+            )
         except Exception:
             log.exception("build-crashed", derivation=flight.wanted.path)
             why = "nix-shim made a mistake; its log has the details, please report it"
