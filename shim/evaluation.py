@@ -26,7 +26,7 @@ from typing import Any, Final
 from protocol.errors import ProtocolError
 from protocol.store.path import StorePath
 from shim import evaluationjobs
-from shim.equivalence.source import Derivations
+from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ExitCode, ShimError
 from shim.sources import LIBRARY, Source, Twin, words
 
@@ -262,7 +262,14 @@ class Evaluator:
 
     def _read(self, twins: Sequence[Twin], link: Path) -> Batch:
         manifest = StorePath.parse(str(link.readlink()), self._store.store_dir)
-        found = json.loads(self._store[manifest].env["found"])
+        try:
+            found = json.loads(self._store[manifest].env["found"])
+        except UnreadableDerivation as error:
+            raise ShimError(
+                str(error),
+                hint="--derivations must be the root of the store that Nix evaluates into",
+                code=ExitCode.USAGE,
+            ) from error
         results = tuple(
             self._result(twin, *sides) for twin, sides in zip(twins, found["pairs"], strict=True)
         )

@@ -107,4 +107,4 @@ def why_unmet(mentions: set[tuple[str, str]] | None, user: str | None) -> str:
         return f"`{slot}` of `{name}` mentions it, the other half of that pair does not"
     if user:
         return f"reached only through `{user}`, which has no counterpart"
-    return "no variable that is compared mentions it, such as a list that guards the result"
+    return "no variable that was compared mentions it"

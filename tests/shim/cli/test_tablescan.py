@@ -330,6 +330,19 @@ def test_a_system_of_the_configuration_is_known_like_ours(store: Path, tmp_path:
 
 
 @NEEDS_NIX
+def test_derivations_of_another_store_are_missed_with_what_to_do(
+    store: Path, nix_file: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    given = ("--file", nix_file, "--attr", "app", "--cross", "board", "--derivations", elsewhere)
+    result = run("scan", *given, "-o", tmp_path / "t")
+    assert result.exit_code != 0
+    assert "the root of the store that Nix evaluates into" in result.stderr
+    assert store.exists()
+
+
+@NEEDS_NIX
 @pytest.mark.skipif(not evaluationjobs.is_installed(), reason="nix-eval-jobs is not installed")
 @pytest.mark.parametrize("hungry", [False, True])
 def test_nix_eval_jobs_finds_what_nix_finds(
