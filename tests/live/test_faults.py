@@ -136,7 +136,6 @@ VICTIMS: Final[dict[str, Callable[[Rig, Asking], None]]] = {
 
 EVERYDAY: Final = {
     ("plant", "serving"),
-    ("gates", "plant"),
     ("import", "shim"),
     ("download", "client"),
 }
@@ -253,14 +252,8 @@ def small(
             yield rig, {"serve": serve, "plant": plant}
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        pytest.param("upload", marks=pytest.mark.long),
-        pytest.param("plant", marks=pytest.mark.long),
-        pytest.param("import"),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("stage", FULL)
 def test_a_full_disk_is_told_and_forgotten_once_there_is_room(
     stage: str, small: tuple[Rig, dict[str, Disk]]
 ) -> None:
