@@ -150,6 +150,14 @@ def _check(config: Config) -> list[str]:
         for key, number in _counts(config)
         if number is not None and number < 1
     ]
+    found += [
+        f"{key}: `{port}` is no TCP port"
+        for key, port in (
+            ("gateway.port", config.gateway.port),
+            ("metrics.port", config.metrics.port),
+        )
+        if not 0 < port < 1 << 16
+    ]
     if config.gates.scratch is not None and not config.gates.scratch.is_absolute():
         found.append(f"gates.scratch: `{config.gates.scratch}` is no absolute path")
     if not config.store_dir.startswith("/"):
@@ -200,9 +208,7 @@ def _counts(config: Config) -> list[tuple[str, int | None]]:
         *((f"limits.by-strategy.{name}", number) for name, number in limits.by_strategy.items()),
         *((f"peers.{name}.sessions", peer.sessions) for name, peer in config.peers.items()),
         *((f"peers.{name}.builds", peer.builds) for name, peer in config.peers.items()),
-        ("gateway.port", config.gateway.port),
         ("gateway.logins", config.gateway.logins),
-        ("metrics.port", config.metrics.port),
     ]
 
 

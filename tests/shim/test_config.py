@@ -136,6 +136,7 @@ least-grade = "best"
             "is a key of peers.a",
         ),
         (MINIMAL + "[limits]\nby-system.riscv64-linux = 0\n", "limits.by-system.riscv64-linux"),
+        (MINIMAL + "[gateway]\nport = 70000\n", "gateway.port: `70000` is no TCP port"),
         (MINIMAL + '[domains.two]\nuploads = "some"\nserving.root = "/x"\n', "`some` is none of"),
     ],
 )
