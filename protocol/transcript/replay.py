@@ -146,6 +146,8 @@ class _Line:
         events = []
         while (event := self.connection.next_event()) is not None:
             events.append(event)
+            if isinstance(event, PeerClosed):
+                break
         if said := self.connection.to_send():
             yield from self.send(said)
         return events

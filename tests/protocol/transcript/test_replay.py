@@ -134,3 +134,19 @@ def test_a_living_server_may_speak_another_version(offer: Number) -> None:
         play_server(server, USUAL | {"version", "settings"}),
     )
     assert report.differences == []
+
+
+def test_a_server_that_closes_during_a_body_ends_the_replay() -> None:
+    file = one("2.8.0/worker-copies-3")
+    client, server = Side(play_client(recorded(file))), Side(play_server(recorded(file)))
+    while len(client.said or b"") < 30_000:  # until it is within the upload
+        client.step(server)
+        server.step(client)
+    server.report = Report()
+    server.inbox.clear()
+    client.inbox.clear()
+    client.said = None
+    while client.step(server):
+        client.said = None
+    assert client.report is not None
+    assert "PeerClosed" in client.report.differences[0].heard[-1]
