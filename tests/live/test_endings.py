@@ -83,7 +83,8 @@ def test_a_client_that_leaves_takes_its_build_along(package: Package, make_shim:
         client.sendall(HANDSHAKE + words(46, 1) + padded + words(0))
         wait_for(lambda: "build-started" in shim.log.read_text(), 60)
         wait_for(lambda: emulated(shim, "make"), 120)
-    wait_for(lambda: not emulated(shim, "make"), 60)
+        client.shutdown(socket.SHUT_WR)
+        wait_for(lambda: not emulated(shim, "make"), 60)
     assert not shim.serves(lz4.out)
 
 
