@@ -11,13 +11,18 @@ settings.register_profile(
 settings.register_profile("deep", settings.get_profile("fast"), max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
+NOT_TO_BE_HAD = ("nix-eval-jobs is not installed",)
+"""Reasons that CI accepts, loudly: no distribution that we build on has these programs."""
+
 SKIPPED: list[str] = []
+NOT_RUN: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember what was skipped."""
     if report.skipped and not hasattr(report, "wasxfail"):
-        SKIPPED.append(report.nodeid)
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        (NOT_RUN if why.endswith(NOT_TO_BE_HAD) else SKIPPED).append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -28,6 +33,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say so loudly."""
+    if os.environ.get("CI") and NOT_RUN:
+        terminalreporter.section("NOT RUN IN CI: WHAT THESE NEED IS NOT TO BE HAD", yellow=True)
+        for test in NOT_RUN:
+            terminalreporter.line(test)
     if os.environ.get("CI") and SKIPPED:
         terminalreporter.section("SKIPPED IN CI: THIS RUN FAILS", red=True)
         for test in SKIPPED:

@@ -200,14 +200,16 @@ def answer(path: Path, said: bytes) -> bytes:
     return re.sub(rb"(?s)(pts-|pid )\d+", rb"\1N", heard)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+GREETING = 8
+"""Bytes by which an operator is known; who says fewer is dropped."""
+
+
+@pytest.mark.parametrize("name", [name for name, said in SCRIPTS.items() if len(said) >= GREETING])
 def test_whatever_is_said_is_answered_by_the_daemon(
     pair: tuple[Path, Path, Side], name: str
 ) -> None:
     daemon, front, _ = pair
     said = SCRIPTS[name]
-    if len(said) < 8:
-        pytest.skip("who says less than a greeting is not known to be an operator")
     assert answer(front, said) == answer(daemon, said)
 
 
