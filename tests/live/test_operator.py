@@ -162,8 +162,6 @@ OPEN = words(MAGIC, 0x122, 0, 0)
 NOWHERE = b"/nix/store/00000000000000000000000000000000-x"
 SCRIPTS = {
     "no client at all": b"GET / HTTP/1.1\r\n\r\n",
-    "silence and a close": b"",
-    "half a greeting": words(MAGIC)[:4],
     "an older major": words(MAGIC, 0x050),
     "the affinity of Nix 2.3": words(MAGIC, 0x115, 1, 3, 0, 1) + text(NOWHERE),
     "the version twice, as 2.23 sends it": words(MAGIC, 0x126) + words(0x126, 0, 0) + words(0),
