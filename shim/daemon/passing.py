@@ -91,12 +91,10 @@ class Pouring:
         Raises:
             OSError: one of both ends is gone.
         """
-        if not self._readable.poll(LULL):
-            return False
         try:
             count = os.splice(self._source, self._in, PIPE, flags=os.SPLICE_F_NONBLOCK)
         except BlockingIOError:
-            return True
+            return bool(self._readable.poll(LULL))
         left = count
         while left:
             try:
