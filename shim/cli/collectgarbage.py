@@ -26,7 +26,7 @@ def command(path: Path, max_freed: int | None, *, as_json: bool) -> None:
     What is being built, what was delivered in the last `deadlines.protect` seconds, and what has a
     root stays.  The host's own store is left to its own garbage collection.
     """
-    from shim.daemon.collecting import collect  # noqa: PLC0415 - trio comes with it
+    from shim.daemon.nix.collecting import collect  # noqa: PLC0415 - trio comes with it
 
     for store, freed in collect(configuration.load(path), max_freed):
         if as_json:

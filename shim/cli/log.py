@@ -8,7 +8,7 @@ import click
 from protocol.store.path import STORE_DIR, BadStorePath, StorePath
 from shim import config as configuration
 from shim.cli.stateoption import CONFIG, DIRECTORY, STATE
-from shim.daemon.keptlogs import KeptLogs
+from shim.daemon.building.keptlogs import KeptLogs
 from shim.daemon.state import State
 from shim.errors import ExitCode, ShimError
 

@@ -29,7 +29,7 @@ def command(kind: str, path: Path, name: str) -> None:
     For service managers that run each nix-daemon as a unit: the configuration has `start = false`
     for that store, and the socket.  The plant store's runs where no emulator is.
     """
-    from shim.daemon.nixdaemon import (  # noqa: PLC0415 - trio comes with it
+    from shim.daemon.nix.nixdaemon import (  # noqa: PLC0415 - trio comes with it
         plant_launch,
         serving_launch,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from shim.config import DEFAULT_DOMAIN, Config, Domain, NixStore
-from shim.daemon.nixdaemon import WITHOUT_EMULATORS
+from shim.daemon.nix.nixdaemon import WITHOUT_EMULATORS
 from shim.errors import ExitCode, ShimError
 from shim.systems import Systems
 

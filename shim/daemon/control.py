@@ -16,13 +16,13 @@ import trio
 from protocol.store.path import BadStorePath, StorePath
 from shim import __version__
 from shim.config import DEFAULT_DOMAIN, Policy
-from shim.daemon.builds import View
-from shim.daemon.client import Pipe
-from shim.daemon.flight import Asker, Wanted
-from shim.daemon.flightlog import FlightLog
+from shim.daemon.building.builds import View
+from shim.daemon.building.flight import Asker, Wanted
+from shim.daemon.building.flightlog import FlightLog
+from shim.daemon.clients.client import Pipe
+from shim.daemon.nix.upstream import DaemonLost, DaemonRefused
 from shim.daemon.services import Services
 from shim.daemon.state import State
-from shim.daemon.upstream import DaemonLost, DaemonRefused
 from shim.equivalence.source import Derivations, UnreadableDerivation
 from shim.errors import ShimError
 from shim.plan.explain import explained

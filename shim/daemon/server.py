@@ -1,7 +1,7 @@
 """The order in which everything starts and ends.
 
 Start: checks, tables, state, the nix-daemons of every domain, then the socket.  When listening ends
-(`shim.daemon.listening`), the nix-daemons are stopped.
+(`shim.daemon.clients.listening`), the nix-daemons are stopped.
 """
 
 import fcntl
@@ -15,18 +15,18 @@ import trio
 
 from shim import keys
 from shim.config import Config, Domain, NixStore
-from shim.daemon.builds import Builds, Shared
+from shim.daemon.building.builds import Builds, Shared
+from shim.daemon.building.scheduling import Scheduler
 from shim.daemon.checks import check
-from shim.daemon.listening import listen
-from shim.daemon.mending import sweep
-from shim.daemon.nixdaemon import Launch, accepts, plant_launch, serving_launch, supervise
-from shim.daemon.nixstore import Nix
-from shim.daemon.provenance import Provenances
+from shim.daemon.clients.listening import listen
+from shim.daemon.clients.provenance import Provenances
+from shim.daemon.clients.sessions import Sessions
+from shim.daemon.nix.nixdaemon import Launch, accepts, plant_launch, serving_launch, supervise
+from shim.daemon.nix.nixstore import Nix
+from shim.daemon.plants.mending import sweep
 from shim.daemon.reloading import reload
 from shim.daemon.scans import Scans
-from shim.daemon.scheduling import Scheduler
 from shim.daemon.services import Services
-from shim.daemon.sessions import Sessions
 from shim.daemon.state import State
 from shim.daemon.tables import Tables
 from shim.errors import ExitCode, ShimError

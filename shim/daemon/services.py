@@ -5,9 +5,9 @@ from pathlib import Path
 
 from protocol.store.signing import PublicKey
 from shim.config import DEFAULT_DOMAIN, Config, Domain
-from shim.daemon.builds import Builds
-from shim.daemon.provenance import Provenances
-from shim.daemon.sessions import Sessions
+from shim.daemon.building.builds import Builds
+from shim.daemon.clients.provenance import Provenances
+from shim.daemon.clients.sessions import Sessions
 from shim.daemon.tables import Tables
 from shim.equivalence.source import Derivations
 from shim.session.claims import Claims

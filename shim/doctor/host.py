@@ -18,9 +18,9 @@ from typing import Final
 from protocol.worker.handshake import Trust
 from shim import keys
 from shim.config import DEFAULT_DOMAIN, Config, Domain, NixStore
-from shim.daemon import probe
 from shim.daemon.checks import emulation_lack, plants_lack
-from shim.daemon.nixdaemon import plant_launch, serving_launch
+from shim.daemon.nix import probe
+from shim.daemon.nix.nixdaemon import plant_launch, serving_launch
 from shim.doctor import foreign
 from shim.doctor.report import Check, Finding, fail, ok, warn
 from shim.equivalence import file as tablefile

@@ -1,7 +1,7 @@
 """The planner: facts about one wanted derivation in, a decision out.
 
 It knows the order of strategies and the operator's policy; it neither asks stores nor runs
-anything.  The facts are gathered by `shim.daemon.builds`.
+anything.  The facts are gathered by `shim.daemon.building.builds`.
 """
 
 from collections.abc import Callable, Mapping

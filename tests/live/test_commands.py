@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.daemon.roots import FOLDER
+from shim.daemon.translated.roots import FOLDER
 from tests.live import quick, world
 from tests.live.quick import Quick
 from tests.live.world import SHIM, Shim

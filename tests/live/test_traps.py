@@ -20,14 +20,14 @@ import trio
 from protocol.store.path import STORE_DIR, StorePath
 from protocol.worker.stderr import LogMessage, Result, ResultType
 from shim import config
-from shim.daemon.imports import Imports
-from shim.daemon.keeping import Keeper
-from shim.daemon.narrator import Narrator
-from shim.daemon.nixstore import Nix
-from shim.daemon.planting import Job, Planter
-from shim.daemon.propagated import brought_along
+from shim.daemon.building.keeping import Keeper
+from shim.daemon.building.narrator import Narrator
+from shim.daemon.nix.nixstore import Nix
+from shim.daemon.plants.imports import Imports
+from shim.daemon.plants.planting import Job, Planter
+from shim.daemon.plants.propagated import brought_along
+from shim.daemon.plants.symbols import lacking
 from shim.daemon.state import State
-from shim.daemon.symbols import lacking
 from shim.equivalence import file
 from shim.equivalence.pairing import pair
 from shim.equivalence.source import Derivations

@@ -14,8 +14,8 @@ from protocol.worker.client import ClientConnection
 from protocol.worker.events import Failed
 from shim.channels import Channel, Frames
 from shim.config import Config, Domain, NixStore, Peer
-from shim.daemon.admission import TRY_AGAIN, identify, turn_away
-from shim.daemon.who import Who
+from shim.daemon.clients.admission import TRY_AGAIN, identify, turn_away
+from shim.daemon.clients.who import Who
 from shim.preamble import BadPreamble, Preamble, Speaks
 from shim.session.routes import Standing
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.store.path import StorePath
-from shim.daemon.asking import _sorted_by
+from shim.daemon.clients.asking import _sorted_by
 
 
 def path(number: int) -> StorePath:

@@ -10,7 +10,7 @@ import trio
 
 from protocol.worker.server import ServerConnection
 from shim.config import Deadlines
-from shim.daemon.client import Client, ClientGone
+from shim.daemon.clients.client import Client, ClientGone
 
 QUICK = replace(Deadlines(), idle=0.2, transfer=0.2)
 

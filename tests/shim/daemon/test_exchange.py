@@ -8,8 +8,8 @@ import trio
 
 from protocol.store.hash import Hash
 from shim.config import Config, Limits, NixStore
-from shim.daemon.asking import Unanswered
-from shim.daemon.exchange import IN_MEMORY, _Held
+from shim.daemon.clients.asking import Unanswered
+from shim.daemon.translated.exchange import IN_MEMORY, _Held
 
 PIECE = bytes(range(256)) * 1024
 

@@ -7,7 +7,7 @@ import trio.testing
 from protocol.store.derivation import BasicDerivation, InputAddressed
 from protocol.store.path import StorePath
 from shim.config import Policy
-from shim.daemon.flight import Asker, Flight, Wanted
+from shim.daemon.building.flight import Asker, Flight, Wanted
 from shim.equivalence.source import Derivations
 
 OUT = StorePath("/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-one")

@@ -13,8 +13,8 @@ from protocol.worker.stderr import (
     StartActivity,
     StopActivity,
 )
-from shim.daemon import flightlog
-from shim.daemon.flightlog import Audience, FlightLog
+from shim.daemon.building import flightlog
+from shim.daemon.building.flightlog import Audience, FlightLog
 
 START = StartActivity(7, 3, ActivityType.BUILD, "building", (), 0)
 

@@ -20,8 +20,8 @@ from protocol.worker.stderr import (
 )
 from shim.channels import LIMIT, Channel, Frames
 from shim.config import Deadlines
-from shim.daemon.client import ClientGone
-from shim.daemon.framed import Framed, shown
+from shim.daemon.clients.client import ClientGone
+from shim.daemon.translated.framed import Framed, shown
 
 End = Callable[[trio.SocketStream], Awaitable[None]]
 

@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 from protocol.store.path import StorePath
-from shim.daemon.keeping import FOLDER, Keeper
+from shim.daemon.building.keeping import FOLDER, Keeper
 
 ONE = StorePath("/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-one")
 TWO = StorePath("/nix/store/h1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-two")

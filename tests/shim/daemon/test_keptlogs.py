@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from protocol.store.path import StorePath
-from shim.daemon import keptlogs
-from shim.daemon.keptlogs import KeptLogs
+from shim.daemon.building import keptlogs
+from shim.daemon.building.keptlogs import KeptLogs
 from shim.errors import ShimError
 
 DRV = StorePath(f"/nix/store/{'g1w7hy3q' * 4}-pigz-2.8.drv")

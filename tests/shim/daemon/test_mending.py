@@ -9,7 +9,7 @@ from protocol.store.hash import Hash, HashAlgorithm
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from shim import config
-from shim.daemon.mending import CHUNK, PREFIX, Mended, lowered, repaired, sweep
+from shim.daemon.plants.mending import CHUNK, PREFIX, Mended, lowered, repaired, sweep
 from shim.gates.rules import Override
 from shim.gates.subject import Subject
 from shim.gates.verdict import Severity

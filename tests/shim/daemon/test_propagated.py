@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from protocol.store.path import STORE_DIR, StorePath
-from shim.daemon.propagated import brought_along
+from shim.daemon.plants.propagated import brought_along
 
 
 def path(letter: str, name: str) -> StorePath:

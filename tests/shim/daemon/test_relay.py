@@ -30,9 +30,9 @@ from protocol.worker.server import ServerConnection
 from protocol.worker.stderr import LogMessage, NixError
 from protocol.worker.versions import FEATURES, NEWEST
 from shim.config import Deadlines
-from shim.daemon.client import Client, ClientGone
-from shim.daemon.relay import relay
-from shim.daemon.upstream import Upstream
+from shim.daemon.clients.client import Client, ClientGone
+from shim.daemon.clients.relay import relay
+from shim.daemon.nix.upstream import Upstream
 from tests.support.worker import log_messages, replies, requests
 
 CLIENTS = [Number(1, minor) for minor in (21, 22, 25, 27, 28, 29, 30, 31, 32, 33, 34, 35, 37, 38)]

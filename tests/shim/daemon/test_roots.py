@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from protocol.store.path import StorePath
-from shim.daemon.asking import Unanswered
-from shim.daemon.roots import FOLDER, LEAST, MOST, Roots, fill
+from shim.daemon.clients.asking import Unanswered
+from shim.daemon.translated.roots import FOLDER, LEAST, MOST, Roots, fill
 
 STORE = "/nix/store"
 ONE = StorePath.parse(f"{STORE}/{'0' * 32}-one")

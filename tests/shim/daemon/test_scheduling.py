@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from shim.config import Config, Limits, NixStore
-from shim.daemon.scheduling import Scheduler, look
+from shim.daemon.building.scheduling import Scheduler, look
 from shim.plan.decision import Strategy
 
 ROOM = Limits(builds=1, memory=1, disk=1, pressure=100)

@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from shim.config import Config, Limits, NixStore, Peer
-from shim.daemon.sessions import Sessions
-from shim.daemon.who import Who
+from shim.daemon.clients.sessions import Sessions
+from shim.daemon.clients.who import Who
 from shim.preamble import Speaks
 from shim.session.routes import Standing
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shim.daemon.headers import difference
-from shim.daemon.symbols import lacking, offered
+from shim.daemon.plants.headers import difference
+from shim.daemon.plants.symbols import lacking, offered
 
 
 def headers(folder: Path, **files: str) -> Path:

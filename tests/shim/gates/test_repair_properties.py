@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from protocol.nar.events import Data, Directory, End, Entry, Regular, Symlink
 from protocol.nar.reader import NarReader
-from shim.daemon.mending import repaired
+from shim.daemon.plants.mending import repaired
 from shim.filetree import pack
 from shim.gates.blob import Blob
 from shim.gates.elffile import Elf

@@ -1,0 +1,1 @@
+"""Builds: shared by all who want them, decided, queued, told, kept."""

@@ -1,0 +1,86 @@
+"""Gathering the facts about a wanted derivation, for the planner to decide on.
+
+Only questions are asked here: nothing is fetched, built or remembered but the question itself.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+import trio
+
+from protocol.worker.messages import QuerySubstitutablePaths, QueryValidPaths
+from shim import __version__
+from shim.config import Policy
+from shim.daemon.building.flight import Wanted
+from shim.daemon.nix.nixstore import Nix
+from shim.daemon.scans import Scans
+from shim.daemon.state import State
+from shim.daemon.tables import UNKNOWN, Tables
+from shim.plan.decision import Decision, Strategy
+from shim.plan.planner import Facts, decide
+
+log = structlog.get_logger()
+
+_NEED_NO_TABLE: Final = (Strategy.VALID, Strategy.FIXED_OUTPUT)
+
+
+class Decider:
+    """See the module."""
+
+    def __init__(
+        self,
+        serving: Nix,
+        tables: Tables,
+        state: State,
+        scans: Scans,
+        lacks: Mapping[str, str | None],
+    ) -> None:
+        self._serving = serving
+        self._tables = tables
+        self._state = state
+        self._scans = scans
+        self._lacks = lacks
+
+    def knowledge(self) -> str:
+        """What a failure is remembered under: the versions of program and tables."""
+        return f"{__version__}/{self._tables.version}"
+
+    async def decide(self, wanted: Wanted, policy: Policy) -> Decision:
+        """What would be done for `wanted` now, with reasons.
+
+        Raises:
+            DaemonRefused, DaemonLost, ShimError: the serving nix-daemon did not answer.
+        """
+        paths = frozenset(wanted.outputs.values())
+        every = frozenset(wanted.derivation.output_paths().values())
+        async with self._serving.connection() as serving:
+            valid = await serving.ask(QueryValidPaths(every, substitute=False))
+            missing = paths - valid
+            offered = (
+                await serving.ask(QuerySubstitutablePaths(missing)) if missing else frozenset()
+            )
+        entry, no_entry = self._tables.entry(wanted.path, wanted.derivation)
+        failed = None if entry is None else self._state.failure(entry.native, self.knowledge())
+        facts = Facts(
+            path=wanted.path,
+            derivation=wanted.derivation,
+            wanted=wanted.outputs,
+            valid=valid,
+            substitutable=offered,
+            entry=entry,
+            no_entry=no_entry,
+            failed_before=failed,
+            emulator=self._lacks.get(wanted.derivation.platform),
+        )
+        return await trio.to_thread.run_sync(decide, facts, policy, self._tables.plan)
+
+    def note(self, wanted: Wanted, decision: Decision, peer: str) -> None:
+        """Keep how the tables answered; see to the peer's sources when none of them knew it."""
+        if any(step.strategy in _NEED_NO_TABLE for step in decision.steps):
+            return
+        _, no_entry = self._tables.entry(wanted.path, wanted.derivation)
+        self._state.record_lookup(wanted.path, peer, no_entry)
+        log.info("table-asked", derivation=wanted.path, peer=peer, known=not no_entry, why=no_entry)
+        if no_entry == UNKNOWN:
+            self._scans.unknown(peer)

@@ -1,0 +1,1 @@
+"""nix-daemons: started, connected to, asked."""

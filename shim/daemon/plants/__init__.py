@@ -1,0 +1,1 @@
+"""The strategy `cross`: from a plan to judged paths in the serving store."""

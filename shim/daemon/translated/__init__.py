@@ -1,0 +1,1 @@
+"""Clients that speak something else: the serve protocol, and commands of nix-store."""
