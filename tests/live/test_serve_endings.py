@@ -127,7 +127,7 @@ def test_a_command_ends_with_an_ssh_that_is_interrupted(
             [str(word) for word in line], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as asking:
             wait_for(is_made)
-            asking.send_signal(signal.SIGTERM)
+            asking.send_signal(signal.SIGINT)
             asking.wait(60)
         wait_for(lambda: not is_made())
     assert "vanished=False" in plain(shim)
