@@ -1,6 +1,7 @@
 """Profiles for generated tests, and CI's rule that nothing it is meant to run may be skipped."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,11 @@ settings.register_profile(
 )
 settings.register_profile("deep", settings.get_profile("fast"), max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+# A shell starts what runs in the background with SIGINT ignored, and every child inherits that: the
+# clients that tests interrupt would not hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NOT_TO_BE_HAD = ("nix-eval-jobs is not installed",)
 """Reasons that CI accepts, loudly: no distribution that we build on has these programs."""
