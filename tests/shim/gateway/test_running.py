@@ -96,7 +96,7 @@ def test_both_families_are_listened_to() -> None:
     ("changed", "code", "named"),
     [
         ({}, 69, "cannot listen on `127.0.0.1` port"),
-        ({"port": "65000000"}, 69, "port `65000000`"),
+        ({"port": "65000000"}, 78, "gateway.port: `65000000` is no TCP port"),
         ({"key": "ssh-dss AAAA"}, 78, "peers.attic.keys: `ssh-dss`"),
         ({"state": "/proc/none"}, 78, "cannot keep a host key in `/proc/none`"),
     ],
