@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 
-from protocol.store.path import BadStorePath, StorePath
+from protocol.store.path import StorePath
 from shim import __version__, log
 from shim import config as configuration
 from shim.asking import NotRunning, asking
+from shim.cli.paths import store_path
 from shim.cli.status import CONFIG, SOCKET_OPTION, find_socket
 from shim.config import Config
 from shim.errors import ExitCode, ShimError
@@ -70,7 +71,7 @@ def find_derivation(target: str, config: Config | None) -> StorePath:
     store_dir = config.store_dir if config else "/nix/store"
     if not target.startswith(store_dir + "/"):
         return StorePath.parse(_nix("path-info", "--derivation", target), store_dir)
-    path = _parse(target.rstrip("/"), store_dir)
+    path = store_path(target, store_dir)
     if path.is_derivation:
         return path
     if config is not None:
@@ -83,13 +84,6 @@ def find_derivation(target: str, config: Config | None) -> StorePath:
             f"nobody knows which derivation makes `{path}`", hint="name the .drv itself"
         )
     return StorePath.parse(deriver, store_dir)
-
-
-def _parse(text: str, store_dir: str) -> StorePath:
-    try:
-        return StorePath.parse(text, store_dir)
-    except BadStorePath as error:
-        raise ShimError(error.message, code=ExitCode.USAGE) from error
 
 
 def _makers(path: StorePath, config: Config) -> list[StorePath]:

@@ -9,9 +9,10 @@ from typing import TextIO
 
 import click
 
-from protocol.store.path import STORE_DIR, BadStorePath, StorePath
+from protocol.store.path import STORE_DIR, StorePath
 from shim import config as configuration
-from shim.errors import ExitCode, ShimError
+from shim.cli.paths import store_path
+from shim.errors import ExitCode
 from shim.gates import judge
 from shim.gates.rules import RULES
 from shim.gates.settings import Settings
@@ -149,23 +150,14 @@ def _output(text: str, store_dir: str) -> tuple[str, StorePath]:
     name, separator, path = text.partition("=")
     if not separator or "/" in name:
         name, path = "out", text
-    return name, _path(path, store_dir)
-
-
-def _path(text: str, store_dir: str) -> StorePath:
-    try:
-        return StorePath.parse(text, store_dir)
-    except BadStorePath as error:
-        raise ShimError(
-            error.message, hint="give the full path, such as /nix/store/...", code=ExitCode.USAGE
-        ) from error
+    return name, store_path(path, store_dir)
 
 
 def _paths(file: TextIO | None, store_dir: str) -> Iterator[tuple[StorePath, str]]:
     for line in file or ():
         path, _, reason = line.strip().partition(" ")
         if path:
-            yield _path(path, store_dir), reason
+            yield store_path(path, store_dir), reason
 
 
 def _print(verdict: Verdict, *, as_json: bool) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from protocol.store.path import STORE_DIR, BadStorePath, StorePath
+from protocol.store.path import STORE_DIR
 from shim import config as configuration
+from shim.cli.paths import store_path
 from shim.cli.stateoption import CONFIG, DIRECTORY, STATE
 from shim.daemon.building.keptlogs import KeptLogs
 from shim.daemon.state import State
-from shim.errors import ExitCode, ShimError
+from shim.errors import ShimError
 
 
 @click.command()
@@ -27,12 +28,7 @@ def command(path: str, config_file: Path | None, directory: Path | None) -> None
         loaded = configuration.load(config_file)
         directory, store_dir = directory or loaded.state_directory, loaded.store_dir
     directory = directory or DIRECTORY
-    try:
-        wanted = StorePath.parse(path, store_dir)
-    except BadStorePath as error:
-        raise ShimError(
-            error.message, hint="give the full path, such as /nix/store/...", code=ExitCode.USAGE
-        ) from error
+    wanted = store_path(path, store_dir)
     with closing(State(directory / "state.sqlite", reading=True)) as state:
         makers = state.derivations(wanted)
     logs = KeptLogs(directory)

@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from protocol.store.path import STORE_DIR, BadStorePath, StorePath
+from protocol.store.path import STORE_DIR
 from shim import config as configuration
+from shim.cli.paths import store_path
 from shim.cli.stateoption import CONFIG, DIRECTORY, STATE
 from shim.daemon.state import BuildRecord, State
-from shim.errors import ExitCode, ShimError
+from shim.errors import ShimError
 
 
 @click.command()
@@ -36,7 +37,7 @@ def command(path: str, config_file: Path | None, directory: Path | None, *, as_j
     if config_file is not None:
         loaded = configuration.load(config_file)
         directory, store_dir = directory or loaded.state_directory, loaded.store_dir
-    wanted = _parse(path, store_dir)
+    wanted = store_path(path, store_dir)
     with closing(State((directory or DIRECTORY) / "state.sqlite", reading=True)) as state:
         records = [each for drv in state.derivations(wanted) for each in state.builds(drv)]
     if not records:
@@ -48,15 +49,6 @@ def command(path: str, config_file: Path | None, directory: Path | None, *, as_j
         click.echo(json.dumps([_object(record) for record in records], indent=2))
         return
     click.echo("\n\n".join("\n".join(_lines(record)) for record in records))
-
-
-def _parse(text: str, store_dir: str) -> StorePath:
-    try:
-        return StorePath.parse(text, store_dir)
-    except BadStorePath as error:
-        raise ShimError(
-            error.message, hint="give the full path, such as /nix/store/...", code=ExitCode.USAGE
-        ) from error
 
 
 def _object(record: BuildRecord) -> dict[str, Any]:

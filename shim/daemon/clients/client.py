@@ -7,7 +7,7 @@ or if its relay, which would have half-closed for a client that leaves, closed a
 
 import select
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import trio
 
@@ -106,7 +106,7 @@ class Remote(Generic[M, E]):
         vanished = self._tells_endings if self._closing is None else self._closing
         return ClientGone("closed", vanished=vanished)
 
-    async def hang_up(self) -> None:
+    async def hang_up(self) -> NoReturn:
         """Wait until the client closes its end; what it sends before its turn is kept for then.
 
         Raises:
@@ -156,28 +156,44 @@ class Remote(Generic[M, E]):
         Raises:
             ClientGone, RemoteProtocolError: the client left, or broke the protocol, meanwhile.
         """
-        done: list[T] = []
-        ended: list[Exception] = []
 
-        async def watch(scope: trio.CancelScope) -> None:
+        async def departure() -> Exception:
             try:
                 await self.hang_up()
             except (ClientGone, ProtocolError) as error:
                 if isinstance(error, ClientGone):
                     gone(error)
-                ended.append(error)
-                scope.cancel()
+                return error
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch, nursery.cancel_scope)
-            try:
-                done.append(await work())
-            except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
-                ended.append(error)
-            nursery.cancel_scope.cancel()
-        if ended:
-            raise ended[0]
-        return done[0]
+        return await unless_ended(departure, work)
+
+
+async def unless_ended(
+    departure: Callable[[], Awaitable[Exception]], work: Callable[[], Awaitable[T]]
+) -> T:
+    """Do `work` until it is done or somebody goes.
+
+    Args:
+        departure: waits until then; the work is cancelled, and what it returns raised.
+        work: what to do.
+    """
+    done: list[T] = []
+    ended: list[Exception] = []
+
+    async def watch(scope: trio.CancelScope) -> None:
+        ended.append(await departure())
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        try:
+            done.append(await work())
+        except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
+            ended.append(error)
+        nursery.cancel_scope.cancel()
+    if ended:
+        raise ended[0]
+    return done[0]
 
 
 class Client(Remote[ServerConnection, ServerEvent]):

@@ -6,8 +6,7 @@ ordinary worker session of the same peer.  Messages and exit codes are those of 
 is not offered is refused with one line and exit code 127.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from functools import partial
 
 import structlog
 import trio
@@ -18,7 +17,7 @@ from protocol.store.path import StorePath
 from protocol.worker.messages import NarFromPath, QueryValidPaths
 from shim.config import Config
 from shim.daemon.clients.asking import Store, Unanswered
-from shim.daemon.clients.client import Pipe
+from shim.daemon.clients.client import Pipe, unless_ended
 from shim.daemon.clients.who import Who
 from shim.daemon.nix.upstream import DaemonLost, DaemonRefused, Upstream
 from shim.daemon.services import Services
@@ -49,8 +48,6 @@ from shim.session.commands import (
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
-
 
 async def command_session(services: Services, stream: Pipe, who: Who) -> None:
     """Run the command of a peer, and say how it ended.
@@ -79,7 +76,8 @@ async def command_session(services: Services, stream: Pipe, who: Who) -> None:
         if isinstance(command, Import):
             code = await run.take_in()
         else:
-            code = await _while_there(framed, who, lambda: run.answer(command))
+            leaves = partial(framed.left, tells_endings=who.tells_endings)
+            code = await unless_ended(leaves, lambda: run.answer(command))
 
     try:
         await with_session(services, who, work)
@@ -89,31 +87,6 @@ async def command_session(services: Services, stream: Pipe, who: Who) -> None:
     except (Unanswered, DaemonRefused, DaemonLost, ShimError, RemoteProtocolError) as error:
         await framed.say(f"error: {error}\n")
     await framed.exit(code)
-
-
-async def _while_there(framed: Framed, who: Who, work: Callable[[], Awaitable[T]]) -> T:
-    """Do `work` as long as somebody is there to hear of it.
-
-    Raises:
-        ClientGone: nobody is, any more.
-    """
-    done: list[T] = []
-    ended: list[Exception] = []
-
-    async def watch(scope: trio.CancelScope) -> None:
-        ended.append(await framed.left(tells_endings=who.tells_endings))
-        scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, nursery.cancel_scope)
-        try:
-            done.append(await work())
-        except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
-            ended.append(error)
-        nursery.cancel_scope.cancel()
-    if ended:
-        raise ended[0]
-    return done[0]
 
 
 class _Run:
