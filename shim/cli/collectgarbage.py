@@ -6,16 +6,11 @@ from pathlib import Path
 import click
 
 from shim import config as configuration
+from shim.cli.options import DAEMON_CONFIG
 
 
 @click.command()
-@click.option(
-    "--config",
-    "path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration (TOML), the daemon's own.",
-)
+@DAEMON_CONFIG
 @click.option(
     "--max-freed", type=click.IntRange(1), help="Bytes after which to stop, in each store."
 )

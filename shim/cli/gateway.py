@@ -7,21 +7,14 @@ import click
 
 from shim import config as configuration
 from shim import log
+from shim.cli.options import DAEMON_CONFIG, LOG_LEVEL, LOG_STYLE
 
 
 @click.command()
-@click.option(
-    "--config",
-    "path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration (TOML), the daemon's own.",
-)
+@DAEMON_CONFIG
 @click.option("--show-host-key", is_flag=True, help="Print the host key for boards, and leave.")
-@click.option("--log-style", type=click.Choice(["console", "json"]), default="console")
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
-)
+@LOG_STYLE
+@LOG_LEVEL
 def command(path: Path, show_host_key: bool, log_style: str, log_level: str) -> None:
     """Let boards in by SSH, with nothing but a key, until SIGTERM.
 

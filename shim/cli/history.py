@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -12,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protocol.store.path import StorePath
-from shim.cli.stateoption import state_options
-from shim.daemon.state import State
+from shim.cli.options import Kept, state_options
 
 SUCCESS: Final = "ok"
 
@@ -24,9 +22,9 @@ SUCCESS: Final = "ok"
 @click.option("--peer", default="", help="Only those for this peer.")
 @click.option("--failed", is_flag=True, help="Only attempts that failed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, newest first.")
-def command(state_file: Path, last: int, peer: str, *, failed: bool, as_json: bool) -> None:
+def command(kept: Kept, last: int, peer: str, *, failed: bool, as_json: bool) -> None:
     """List the last attempts to build, newest first; `nix-shim show` tells more about one."""
-    with closing(State(state_file, reading=True)) as state:
+    with closing(kept.state()) as state:
         records = state.recent(10**9 if failed else last, peer=peer)
     if failed:
         records = [each for each in records if each.outcome != SUCCESS][:last]

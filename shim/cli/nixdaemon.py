@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from shim import config as configuration
+from shim.cli.options import DAEMON_CONFIG
 from shim.config import DEFAULT_DOMAIN
 from shim.errors import ExitCode, ShimError
 
@@ -15,13 +16,7 @@ PASSED_ON = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 @click.command()
 @click.argument("kind", metavar="serving|plant", type=click.Choice(["serving", "plant"]))
-@click.option(
-    "--config",
-    "path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration (TOML), the daemon's own.",
-)
+@DAEMON_CONFIG
 @click.option("--domain", "name", default=DEFAULT_DOMAIN, show_default=True, help="Whose store.")
 def command(kind: str, path: Path, name: str) -> None:
     """Become the nix-daemon of the serving or the plant store, set up as `serve` would start it.

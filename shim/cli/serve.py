@@ -7,20 +7,13 @@ import click
 
 from shim import config as configuration
 from shim import log
+from shim.cli.options import DAEMON_CONFIG, LOG_LEVEL, LOG_STYLE
 
 
 @click.command()
-@click.option(
-    "--config",
-    "path",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration (TOML).",
-)
-@click.option("--log-style", type=click.Choice(["console", "json"]), default="console")
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
-)
+@DAEMON_CONFIG
+@LOG_STYLE
+@LOG_LEVEL
 def command(path: Path, log_style: str, log_level: str) -> None:
     """Answer Nix clients on a Unix socket until SIGTERM.
 

@@ -8,37 +8,29 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from protocol.store.path import STORE_DIR
-from shim import config as configuration
+from shim.cli.options import Kept, state_options
 from shim.cli.paths import store_path
-from shim.cli.stateoption import CONFIG, DIRECTORY, STATE
-from shim.daemon.state import BuildRecord, State
+from shim.daemon.state import BuildRecord
 from shim.errors import ShimError
 
 
 @click.command()
 @click.argument("path")
-@CONFIG
-@STATE
+@state_options
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object for each attempt, in a list."
 )
-def command(path: str, config_file: Path | None, directory: Path | None, *, as_json: bool) -> None:
+def command(path: str, kept: Kept, *, as_json: bool) -> None:
     """Show what became of PATH, an output or a .drv: every attempt, oldest first.
 
     The exit code is 1 when nothing is known of it.
     """
-    store_dir = STORE_DIR
-    if config_file is not None:
-        loaded = configuration.load(config_file)
-        directory, store_dir = directory or loaded.state_directory, loaded.store_dir
-    wanted = store_path(path, store_dir)
-    with closing(State((directory or DIRECTORY) / "state.sqlite", reading=True)) as state:
+    wanted = store_path(path, kept.store_dir)
+    with closing(kept.state()) as state:
         records = [each for drv in state.derivations(wanted) for each in state.builds(drv)]
     if not records:
         raise ShimError(
