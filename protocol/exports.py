@@ -20,7 +20,8 @@ from protocol.version import Dialect, Number
 from protocol.wire.bodies import EXPORT_MAGIC, NarBody
 from protocol.wire.codec import followed_by, literal, nothing, preceded_by, tagged, text, u64, via
 from protocol.wire.layout import layout, on
-from protocol.wire.source import WORD, Source, Underrun
+from protocol.wire.pieces import PieceReader
+from protocol.wire.source import WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,44 +79,23 @@ def trailer(item: Item) -> bytes:
     return _trailer.put(item, Dialect(_NUMBER))
 
 
-class ExportReader:
+class ExportReader(PieceReader[Event]):
     """One stream, read piece by piece.  Holds no NAR."""
 
+    LAST = "an export"
+    CUT = "the export ends before its end was said"
+
     def __init__(self, store_dir: str = STORE_DIR) -> None:
+        super().__init__(8)
         self._dialect = Dialect(_NUMBER, store_dir=store_dir)
-        self._source = Source()
-        self._source.begin(8)
         self._nar: NarBody | None = None
         self._behind = False
-        self.finished = False
+        self._ended = False
+
+    @property
+    def finished(self) -> bool:
         """Whether the stream is complete."""
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Read some more of the stream.
-
-        Raises:
-            RemoteProtocolError: it breaks a rule, or goes on behind its end.
-        """
-        self._source.feed(data)
-        events: list[Event] = []
-        if not self._source.starved:
-            try:
-                while not self.finished:
-                    self._step(events)
-            except Underrun:
-                return events
-            if left := len(self._source):
-                raise RemoteProtocolError(f"{left} bytes are left over behind an export")
-        return events
-
-    def end(self) -> None:
-        """Say that no more bytes come.
-
-        Raises:
-            RemoteProtocolError: paths are missing.
-        """
-        if not self.finished:
-            raise RemoteProtocolError("the export ends before its end was said")
+        return self._ended
 
     def _step(self, events: list[Event]) -> None:
         if self._nar is not None:
@@ -136,5 +116,5 @@ class ExportReader:
                 self._nar = NarBody()
                 self._source.begin(None)
             else:
-                self.finished = True
+                self._ended = True
                 events.append(End())

@@ -16,7 +16,8 @@ from protocol.store.path import STORE_DIR, StorePath
 from protocol.store.path_info import PathInfo
 from protocol.version import Dialect
 from protocol.wire.bodies import NarBody
-from protocol.wire.source import WORD, Source, Underrun
+from protocol.wire.pieces import PieceReader
+from protocol.wire.source import WORD
 from protocol.worker.results import ValidPathInfo, valid_path_info
 from protocol.worker.versions import minor
 
@@ -65,13 +66,15 @@ def info(path: StorePath, about: PathInfo) -> bytes:
     return valid_path_info.put(ValidPathInfo(path, about), _DIALECT)
 
 
-class MultipleReader:
+class MultipleReader(PieceReader[Event]):
     """One body, read piece by piece.  Holds no NAR."""
 
+    LAST = "the last path"
+    CUT = "the body ends before all of its paths have come"
+
     def __init__(self, store_dir: str = STORE_DIR) -> None:
+        super().__init__(MAX_REQUEST)
         self._dialect = Dialect(_NUMBER, store_dir=store_dir)
-        self._source = Source()
-        self._source.begin(MAX_REQUEST)
         self._left: int | None = None
         self._nar: NarBody | None = None
         self._size = 0
@@ -82,32 +85,8 @@ class MultipleReader:
         """Whether all paths that were announced have come."""
         return self._left == 0 and self._nar is None
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Read some more of the body.
-
-        Raises:
-            RemoteProtocolError: it breaks a rule, or goes on behind its end.
-        """
-        self._source.feed(data)
-        events: list[Event] = []
-        if not self._source.starved:
-            try:
-                while not self.finished:
-                    events.append(self._next())
-            except Underrun:
-                return events
-            if left := len(self._source):
-                raise RemoteProtocolError(f"{left} bytes are left over behind the last path")
-        return events
-
-    def end(self) -> None:
-        """Say that no more bytes come.
-
-        Raises:
-            RemoteProtocolError: paths are missing.
-        """
-        if not self.finished:
-            raise RemoteProtocolError("the body ends before all of its paths have come")
+    def _step(self, events: list[Event]) -> None:
+        events.append(self._next())
 
     def _next(self) -> Event:
         if self._left is None:
