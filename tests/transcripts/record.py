@@ -1,8 +1,9 @@
 """Make the recordings anew from real Nix programs: `python -m tests.transcripts.record OUT`.
 
 Every scenario below is run in a store of its own under a temporary directory (no daemon, store or
-configuration of this machine is touched), with `nix-shim record` between client and server.  Runs
-as root: builds need user namespaces.  `README.md` says what each scenario is for.
+configuration of this machine is touched), with `nix-shim record` between client and server.  Either
+may be the Nix of a tree that `scripts/fetch-nix` made.  Runs as root: builds need user namespaces.
+`README.md` says what each scenario is for.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SCENARIOS: Final = ROOT / "tests" / "transcripts" / "scenarios"
+PYTHON: Final = Path(sys.base_prefix)
+"""What our own client needs in a tree, besides this repository."""
 
 CONFIGURATION: Final = """\
 build-users-group =
@@ -97,14 +100,45 @@ NEW_CASES: Final = (
 )
 """For releases since 2.20: what is new in them."""
 
+ACROSS_CASES: Final = (
+    *EVERYWHERE,
+    Case("queries", "worker", ""),
+    Case("failures", "worker", ""),
+    Case("content-addressed", "worker", ""),
+    Case("hook", "worker", ""),
+    Case("hook", "serve", ""),
+)
+"""For a client and a server of two releases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The Nix programs of one end."""
+
+    suite: str
+    """Debian suite of the tree that they are in, or empty for those of this machine."""
+
+    def enter(self, *folders: Path) -> list[str]:
+        """The beginning of a command that is run among them, where it sees `folders`."""
+        if not self.suite:
+            return []
+        binds = [str(word) for folder in folders for word in ("--bind", folder)]
+        return [str(ROOT / "scripts" / "in-root"), *binds, self.suite]
+
+    @property
+    def version(self) -> str:
+        """As the programs tell it."""
+        told = subprocess.check_output([*self.enter(), "nix", "--version"], text=True)
+        return told.split()[-1]
+
 
 class Machine:
     """A throw-away board, a throw-away builder, and the way between them."""
 
-    def __init__(self, folder: Path, out: Path, nix: Path | None, case: Case, release: str) -> None:
+    def __init__(self, folder: Path, out: Path, case: Case, ends: tuple[Release, Release]) -> None:
         self._folder = folder
         self._case = case
-        self._release = release
+        self._client, self._server = ends
         self._out = out
         self.environment = {
             "HOME": str(folder / "home"),
@@ -113,11 +147,14 @@ class Machine:
             "NIX_CONFIG": CONFIGURATION,
             "NIX_USER_CONF_FILES": "",
             "NIX_PATH": "",
-            "PATH": f"{nix}/bin:{os.environ['PATH']}" if nix else os.environ["PATH"],
+            "PATH": os.environ["PATH"],
             "PYTHON": sys.executable,
             "PYTHONPATH": str(ROOT),
             "SERVER_STORE": f"local?root={folder}/server",
             "CLIENT_STORE": f"local?root={folder}/client",
+            # Two releases copy no larger files than each with itself, which is recorded already.
+            "LARGE": "40000" if len(set(ends)) == 1 else "4000",
+            "MANY": "40" if len(set(ends)) == 1 else "4",
             "SOCKET_STORE": f"unix://{folder}/socket?root={folder}/server",
             "SERVED": str(folder / "served"),
             "TMPDIR": str(folder / "tmp"),
@@ -133,10 +170,15 @@ class Machine:
         program = ["nix-store", "--serve", "--write"]
         if case.protocol == "worker":
             program = ["nix-daemon", "--stdio", *(["--force-untrusted"] if case.untrusted else [])]
+        releases = " to ".join(dict.fromkeys((self._client.version, self._server.version)))
         command = [
+            # The client's tree does not have this machine's files: the server is started outside.
+            *(("nsenter", f"--mount=/proc/{os.getpid()}/ns/mnt") if self._client.suite else ()),
             *(sys.executable, "-m", "shim", "record", "--output", str(self._out)),
             *("--stem", case.stem, "--protocol", case.protocol, "--offer", case.offer),
-            *("--about", f"Nix {self._release}, scenario {case.scenario}", "--", *program),
+            *("--about", f"Nix {releases}, scenario {case.scenario}", "--"),
+            *self._server.enter(self._folder),
+            *program,
         ]
         served = self._folder / "served"
         served.write_text(
@@ -170,9 +212,13 @@ class Machine:
     def play(self) -> None:
         """Run the scenario."""
         script = SCENARIOS / f"{self._case.scenario}.sh"
+        words = ("env", f"HOME={self.environment['HOME']}", "bash", "-eu", str(script))
         with self.listening():
             subprocess.run(
-                ["bash", "-eu", str(script)], env=self.environment, check=True, timeout=300
+                [*self._client.enter(self._folder, ROOT, PYTHON), *words],
+                env=self.environment,
+                check=True,
+                timeout=300,
             )
 
 
@@ -189,30 +235,33 @@ def scratch() -> Iterator[Path]:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-def release_of(nix: Path | None) -> str:
-    """The version of the Nix programs in use."""
-    program = f"{nix}/bin/nix" if nix else "nix"
-    return subprocess.check_output([program, "--version"], text=True).split()[-1]
+def cases(client: str, server: str) -> tuple[Case, ...]:
+    """What is recorded of a client and a server of these versions."""
+    if client != server:
+        return ACROSS_CASES
+    return NEW_CASES if tuple(map(int, client.split(".")[:2])) >= (2, 20) else OLD_CASES
 
 
 def main() -> None:
     """Play every case, or the named ones."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--nix", type=Path, help="prefix of the Nix to use instead of PATH's")
+    parser.add_argument("--client", default="", help="Debian suite of the client's Nix")
+    parser.add_argument("--server", default="", help="Debian suite of the server's Nix")
     parser.add_argument("--only", default="", help="beginning of the recordings' names")
     asked = parser.parse_args()
-    release = release_of(asked.nix)
-    out: Path = asked.out.resolve() / release
-    for case in NEW_CASES if tuple(map(int, release.split(".")[:2])) >= (2, 20) else OLD_CASES:
+    ends = Release(asked.client), Release(asked.server)
+    versions = tuple(end.version for end in ends)
+    out: Path = asked.out.resolve() / "-to-".join(dict.fromkeys(versions))
+    for case in cases(*versions):
         if not case.stem.startswith(asked.only):
             continue
         out.mkdir(parents=True, exist_ok=True)
-        for old in out.glob(f"{case.stem}-[0-9].nixrec"):
+        for old in out.glob(f"{case.stem}-[0-9]*.nixrec"):
             old.unlink()
         with scratch() as folder:
-            sys.stderr.write(f"-- {release} {case.stem}\n")
-            Machine(folder, out, asked.nix, case, release).play()
+            sys.stderr.write(f"-- {out.name} {case.stem}\n")
+            Machine(folder, out, case, ends).play()
 
 
 if __name__ == "__main__":
