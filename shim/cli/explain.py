@@ -117,10 +117,12 @@ def _run(command: list[str]) -> str:
 
 def offline(drv: StorePath, peer: str, config: Config) -> dict[str, Any]:
     """The decision by tables and policy alone."""
-    from shim.daemon.checks import emulation_lack  # noqa: PLC0415 - only without a daemon
+    from shim.daemon.building.deciding import NO_COUNTERPART  # noqa: PLC0415 - no daemon, no need
+    from shim.daemon.checks import emulation_lack, this_system  # noqa: PLC0415 - same
     from shim.daemon.state import State  # noqa: PLC0415 - same
     from shim.daemon.tables import Tables  # noqa: PLC0415 - same
     from shim.equivalence.source import Derivations  # noqa: PLC0415 - same
+    from shim.plan.fixed import counterparts  # noqa: PLC0415 - same
     from shim.plan.planner import Facts, decide  # noqa: PLC0415 - same
     from shim.session.policy import resolve  # noqa: PLC0415 - same
 
@@ -140,16 +142,21 @@ def offline(drv: StorePath, peer: str, config: Config) -> dict[str, Any]:
     if entry is not None and memory.exists():
         with closing(State(memory, reading=True)) as state:
             failed = state.failure(entry.native, f"{__version__}/{tables.version}")
+    wanted = derivation.output_paths()
+    makers = tables.makers(min(wanted.values())) if derivation.is_fixed else {}
+    found = counterparts(makers, wanted.values(), this_system(), "a table")
     facts = Facts(
         path=drv,
         derivation=derivation,
-        wanted=derivation.output_paths(),
+        wanted=wanted,
         valid=frozenset(),
         substitutable=frozenset(),
         entry=entry,
         no_entry=no_entry,
         failed_before=failed,
         emulator=emulation_lack(system, config.platforms),
+        counterparts=found,
+        no_counterpart="" if found else NO_COUNTERPART,
     )
     policy = resolve(config.policy, config.rules, peer, system, derivation.name)
     decision = decide(facts, policy, tables.plan)

@@ -16,6 +16,11 @@ from shim.systems import Systems
 BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
 
 
+def this_system() -> str:
+    """Nix's name of the system that this machine runs without an emulator."""
+    return f"{platform.machine()}-linux"
+
+
 def emulation_lack(nix_system: str, systems: Systems) -> str | None:
     """Why programs of `nix_system` cannot run here inside a build sandbox; None if they can.
 

@@ -105,6 +105,21 @@ class Tables:
         with self._planning:
             return {drv: self._derivations[drv] for drv in known if drv in self._derivations}
 
+    def makers(self, output: StorePath) -> dict[StorePath, Derivation]:
+        """The derivations that stand on the tables' other side and make `output` itself.
+
+        That is so for outputs that their hash fixes.  Those whose `.drv` file is gone are left out.
+        Called from worker threads.
+        """
+        known = dict.fromkeys(
+            entry.cross
+            for table in self._tables
+            for entry in table.by_cross(output)
+            if output in entry.cross_outputs.values()
+        )
+        with self._planning:
+            return {drv: self._derivations[drv] for drv in known if drv in self._derivations}
+
     def realisations(self, plan: Plan) -> dict[str, Realisation]:
         """What a plant made, named as outputs of the native derivation, not of the planted one."""
         with self._planning:

@@ -7,6 +7,7 @@ succeeds ends it, a failure is reported and the next step is tried.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from protocol.store.path import StorePath
 from shim.equivalence.table import Entry
 from shim.plant.plan import Plan
 
@@ -30,6 +31,18 @@ class Plain:
 
 
 @dataclass(frozen=True, slots=True)
+class Counterpart:
+    """Realise another derivation, which makes the same fixed output on this machine."""
+
+    derivation: StorePath
+    """Its `.drv`, in the serving store or in the one that tables' derivations are in."""
+    outputs: frozenset[str]
+    """What is wanted, by its own names."""
+    reason: str
+    strategy: Strategy = Strategy.FIXED_OUTPUT
+
+
+@dataclass(frozen=True, slots=True)
 class Cross:
     """Plant the cross derivation of `entry` as `plan` says."""
 
@@ -39,7 +52,7 @@ class Cross:
     strategy: Strategy = Strategy.CROSS
 
 
-Step = Plain | Cross
+Step = Plain | Counterpart | Cross
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shim.plan.decision import Cross, Decision
+from shim.plan.decision import Counterpart, Cross, Decision
 
 
 def explained(decision: Decision) -> dict[str, Any]:
@@ -19,6 +19,8 @@ def explained(decision: Decision) -> dict[str, Any]:
                 "differences": len(step.entry.differences),
                 "grafts": len(step.plan.grafts),
             }
+        elif isinstance(step, Counterpart):
+            row["counterpart"] = step.derivation
         steps.append(row)
     skipped = [
         {"strategy": each.strategy.value, "reason": each.reason} for each in decision.skipped
@@ -34,6 +36,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{number}. {step['strategy']}: {step['reason']}"
         if "cross" in step:
             yield f"   planted from {step['cross']}, {step['grafts']} grafts"
+        if "counterpart" in step:
+            yield f"   made by {step['counterpart']}"
     if found["skipped"]:
         yield "not used:"
     for row in found["skipped"]:

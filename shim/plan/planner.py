@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from textwrap import shorten
 
-from protocol.store.derivation import FixedOutput, Recipe
+from protocol.store.derivation import Recipe
 from protocol.store.path import StorePath
 from shim.config import Policy
 from shim.equivalence.table import Difference, Entry
-from shim.plan.decision import Cross, Decision, Plain, Skipped, Step, Strategy
+from shim.plan.decision import Counterpart, Cross, Decision, Plain, Skipped, Step, Strategy
+from shim.plan.fixed import is_builtin
 from shim.plant.plan import Decline, Plan
 
 
@@ -37,6 +38,10 @@ class Facts:
     """Why planting it failed under the same table and program, if it did."""
     emulator: str | None
     """Why its system cannot be emulated here; None when it can."""
+    counterparts: tuple[Counterpart, ...] = ()
+    """Where its hash fixes the output: who else makes it here."""
+    no_counterpart: str = ""
+    """Why nobody does; empty when somebody does."""
 
 
 PlanPlant = Callable[[Entry], Plan | Decline]
@@ -58,22 +63,34 @@ def decide(facts: Facts, policy: Policy, plan: PlanPlant) -> Decision:
         steps.append(Plain(Strategy.SUBSTITUTE, "a binary cache has it"))
     else:
         skipped.append(Skipped(Strategy.SUBSTITUTE, "no binary cache has it"))
-    if _proves_itself(facts.derivation):
-        return Decision(
-            (*steps, Plain(Strategy.FIXED_OUTPUT, "its hash decides what it is")), tuple(skipped)
-        )
-    match _cross(facts, policy, plan):
-        case Skipped() as refused:
-            skipped.append(refused)
-        case Cross() as cross:
-            steps.append(cross)
-    if not policy.emulate:
-        skipped.append(Skipped(Strategy.EMULATE, "policy.emulate is off"))
-    elif facts.emulator is not None:
-        skipped.append(Skipped(Strategy.EMULATE, facts.emulator))
-    else:
-        steps.append(Plain(Strategy.EMULATE, "the native derivation, under an emulator"))
+    for way in _ways(facts, policy, plan):
+        if isinstance(way, Skipped):
+            skipped.append(way)
+        else:
+            steps.append(way)
     return Decision(tuple(steps), tuple(skipped))
+
+
+def _ways(facts: Facts, policy: Policy, plan: PlanPlant) -> tuple[Step | Skipped, ...]:
+    """How to make it, best first.  What a hash proves is made whatever policy says of crossing."""
+    builder = facts.derivation.builder
+    if is_builtin(facts.derivation):
+        return (Plain(Strategy.FIXED_OUTPUT, f"`{builder}` is the nix-daemon, on any machine"),)
+    if not facts.derivation.is_fixed:
+        return _cross(facts, policy, plan), _emulate(facts, policy)
+    return (
+        *(facts.counterparts or (Skipped(Strategy.FIXED_OUTPUT, facts.no_counterpart),)),
+        Skipped(Strategy.CROSS, "its hash decides what it is: there is nothing to plant"),
+        _emulate(facts, policy),
+    )
+
+
+def _emulate(facts: Facts, policy: Policy) -> Plain | Skipped:
+    if not policy.emulate:
+        return Skipped(Strategy.EMULATE, "policy.emulate is off")
+    if facts.emulator is not None:
+        return Skipped(Strategy.EMULATE, facts.emulator)
+    return Plain(Strategy.EMULATE, "the native derivation, under an emulator")
 
 
 def _shown(difference: Difference) -> str:
@@ -81,10 +98,6 @@ def _shown(difference: Difference) -> str:
         f"{difference.subject}: `{shorten(difference.native, 70)}`"
         f" became `{shorten(difference.cross, 70)}`"
     )
-
-
-def _proves_itself(derivation: Recipe) -> bool:
-    return any(isinstance(output, FixedOutput) for output in derivation.outputs.values())
 
 
 def _cross(facts: Facts, policy: Policy, plan: PlanPlant) -> Cross | Skipped:

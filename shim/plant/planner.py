@@ -74,7 +74,7 @@ class Planner:
 
     def _plan(self, native: StorePath, brought: Mapping[StorePath, str]) -> Plan:
         wanted = self.graph.recipe(native)
-        _check_outputs(wanted)
+        self._check_outputs(wanted)
         entry = self._entry(wanted)
         cross = self.graph.recipe(entry.cross)
         _check_pair(wanted, cross)
@@ -93,6 +93,25 @@ class Planner:
     def _outputs(self, path: StorePath) -> list[str]:
         recipe = self.graph.recipes.get(path)
         return [] if recipe is None else list(recipe.outputs.values())
+
+    def _check_outputs(self, wanted: Recipe) -> None:
+        for name, output in wanted.derivation.outputs.items():
+            match output:
+                case InputAddressed():
+                    pass
+                case FixedOutput(path):
+                    makers = sorted({each.cross.base for each in self._table.by_cross(path)})
+                    raise Refused(
+                        Kind.FIXED,
+                        f"the content of `{wanted.path}` is fixed by its hash: "
+                        + (f"`{makers[0]}` makes it" if makers else "nothing else makes it"),
+                    )
+                case _:
+                    raise Refused(
+                        Kind.FIXED,
+                        f"output `{name}` of `{wanted.path}` has no path before it is built"
+                        " (content-addressed, deferred or impure)",
+                    )
 
     def _entry(self, wanted: Recipe) -> Entry:
         entry = self._table.host_entry(wanted.path)
@@ -116,24 +135,6 @@ class Planner:
             Kind.NO_ENTRY,
             f"the table has no counterpart of `{wanted.path}`; scan a root that contains it",
         )
-
-
-def _check_outputs(wanted: Recipe) -> None:
-    for name, output in wanted.derivation.outputs.items():
-        match output:
-            case InputAddressed():
-                pass
-            case FixedOutput():
-                raise Refused(
-                    Kind.FIXED,
-                    f"the content of `{wanted.path}` is fixed by its hash: run it as it is",
-                )
-            case _:
-                raise Refused(
-                    Kind.FIXED,
-                    f"output `{name}` of `{wanted.path}` has no path before it is built"
-                    " (content-addressed, deferred or impure)",
-                )
 
 
 def _check_pair(wanted: Recipe, cross: Recipe) -> None:

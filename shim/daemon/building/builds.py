@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from protocol.store.build_result import BuildResult, BuildStatus
-from protocol.store.derivation import InputAddressed, Recipe
+from protocol.store.derivation import FixedOutput, InputAddressed, Recipe
 from protocol.store.path import StorePath
 from shim.config import Config, Domain
 from shim.daemon.building.deciding import Decider
@@ -21,6 +21,7 @@ from shim.daemon.building.keeping import Keeper
 from shim.daemon.building.keptlogs import KeptLogs
 from shim.daemon.building.making import Maker, Means
 from shim.daemon.building.scheduling import Scheduler
+from shim.daemon.nix.nixdaemon import local_uri
 from shim.daemon.nix.nixstore import Nix
 from shim.daemon.nix.upstream import DaemonLost, DaemonRefused
 from shim.daemon.plants.imports import Imports
@@ -97,7 +98,9 @@ class Builds:
             planter = Planter(
                 config, domain, plant, self._imports, self._keepers[-1], shared.systems, shared.keys
             )
-        self._decider = Decider(serving, shared.tables, shared.state, shared.scans, shared.lacks)
+        self._decider = Decider(
+            domain, serving, shared.tables, shared.state, shared.scans, shared.lacks
+        )
         means = Means(
             domain,
             serving,
@@ -108,6 +111,9 @@ class Builds:
             self._decider,
             shared.scheduler,
             self._keepers[0],
+            ()
+            if domain.serving.root == config.evaluation.root
+            else (local_uri(config.evaluation.root, trusted="true"),),
         )
         self._maker = Maker(means, self._make_inputs)
         self._logs = KeptLogs(config.state_directory)
@@ -145,7 +151,8 @@ class Builds:
     def judges(self, derivation: Recipe) -> bool:
         """Whether builds of `derivation` are ours to decide: a foreign system, known outputs."""
         return derivation.platform in self._config.systems and all(
-            isinstance(output, InputAddressed) for output in derivation.outputs.values()
+            isinstance(output, InputAddressed | FixedOutput)
+            for output in derivation.outputs.values()
         )
 
     async def decide(self, wanted: Wanted, asker: Asker) -> Decision:
@@ -154,7 +161,7 @@ class Builds:
         Raises:
             DaemonRefused, DaemonLost, ShimError: the serving nix-daemon did not answer.
         """
-        return await self._decider.decide(wanted, asker.policy(wanted))
+        return await self._decider.decide(wanted, asker.policy(wanted), asker.graph)
 
     async def make(self, wanted: Wanted, asker: Asker) -> BuildResult:
         """Bring the wanted outputs into the serving store, alone or with others who want them.

@@ -21,6 +21,7 @@ from shim.daemon.building.outcomes import Outcome
 from shim.daemon.building.scheduling import Scheduler
 from shim.daemon.clients.provenance import Provenances
 from shim.daemon.nix.nixstore import Nix
+from shim.daemon.nix.upstream import Listener, Upstream
 from shim.daemon.plants.crossing import Crossing, MakeInputs
 from shim.daemon.plants.planting import Planter
 from shim.daemon.plants.signing import sign_built
@@ -28,7 +29,7 @@ from shim.daemon.state import BuildRecord, State
 from shim.daemon.tables import Tables
 from shim.gates.verdict import Verdict
 from shim.keys import KeyRing, Made
-from shim.plan.decision import Cross, Decision, Plain, Step, Strategy
+from shim.plan.decision import Counterpart, Cross, Decision, Plain, Step, Strategy
 from shim.plan.failures import Failure, Kind, Lasting, StepFailed, classify, status
 from shim.plan.graph import direct_inputs
 
@@ -67,6 +68,8 @@ class Means:
     scheduler: Scheduler
     keeper: Keeper
     """Of the serving store."""
+    recipes: tuple[str, ...]
+    """URIs of the stores that the tables' derivations are in, besides the serving store."""
 
 
 class Maker:
@@ -82,6 +85,7 @@ class Maker:
         self._make_inputs = inputs
         self._scheduler = means.scheduler
         self._keeper = means.keeper
+        self._recipes = means.recipes
         self._crossing = (
             Crossing(means.serving, means.planter, means.tables, means.keeper, inputs, self._place)
             if means.planter is not None
@@ -98,7 +102,7 @@ class Maker:
             DaemonLost, DaemonRefused, ShimError: the serving nix-daemon failed us.
         """
         wanted, started = flight.wanted, time.time()
-        decision = await self._decider.decide(wanted, flight.policy)
+        decision = await self._decider.decide(wanted, flight.policy, flight.asker.graph)
         self._decider.note(wanted, decision, flight.peer)
         if decision.steps and decision.steps[0].strategy is Strategy.VALID:
             if why := self._provenances.refusal(wanted, flight.policy):
@@ -165,6 +169,8 @@ class Maker:
                 if self._crossing is None:
                     raise StepFailed("this domain has no plant store", Kind.HOST)
                 return await self._crossing.make(step, flight, build_log)
+            case Counterpart():
+                return await self._counterpart(step, flight, build_log)
             case Plain(Strategy.SUBSTITUTE):
                 return await self._substitute(flight, build_log)
             case Plain():
@@ -265,23 +271,29 @@ class Maker:
                     listen=listen,
                     builds=True,
                 )
+                if not result.is_success:
+                    raise StepFailed(result.error_message or result.status.name, result=result)
             else:
                 built = Built(wanted.path, frozenset(wanted.outputs))
-                results = await serving.ask(
-                    BuildPathsWithResults((built,), BuildMode.NORMAL),
-                    listen=listen,
-                    builds=True,
-                )
-                if not results:  # since 2.33.2 for what was never begun
-                    raise StepFailed("an input could not be built", Kind.INPUT)
-                result = results[0][1]
-            if not result.is_success:
-                raise StepFailed(result.error_message or result.status.name, result=result)
-            if result.status is not BuildStatus.BUILT or flight.strategy is not Strategy.EMULATE:
-                return Outcome(result)  # what its hash fixes needs no signature
+                result = await _realise(serving, built, listen)
+            if result.status is not BuildStatus.BUILT or _needs_no_signature(flight):
+                return Outcome(result)
             paths = wanted.derivation.output_paths().values()
             signed = await sign_built(serving, self._keys, paths, Made.EMULATED)
         return Outcome(result, grade=Made.EMULATED if signed else "")
+
+    async def _counterpart(self, step: Counterpart, flight: Flight, build_log: BuildLog) -> Outcome:
+        """Have the serving store's daemon realise another derivation of the same fixed output.
+
+        The daemon fetches its recipe, and what that needs, from where tables' derivations are.
+        """
+        async with (
+            self._place(flight, build_log),
+            self._serving.connection(beside=self._recipes) as serving,
+        ):
+            listen = build_log.overhear(flight.narrator.renumber())
+            result = await _realise(serving, Built(step.derivation, step.outputs), listen)
+        return Outcome(result, f" (by its counterpart `{step.derivation.base}`)")
 
     @asynccontextmanager
     async def _place(self, flight: Flight, build_log: BuildLog) -> AsyncIterator[None]:
@@ -305,3 +317,20 @@ class Maker:
                 raise StepFailed(f"there is no room: {waiting.refused}", Kind.DISK)
             flight.does(_DOING[flight.strategy])
             yield
+
+
+def _needs_no_signature(flight: Flight) -> bool:
+    """Whether what was made proves itself, or is what any machine would have made."""
+    return flight.strategy is not Strategy.EMULATE or flight.wanted.derivation.is_fixed
+
+
+async def _realise(serving: Upstream, built: Built, listen: Listener) -> BuildResult:
+    results = await serving.ask(
+        BuildPathsWithResults((built,), BuildMode.NORMAL), listen=listen, builds=True
+    )
+    if not results:  # since 2.33.2 for what was never begun
+        raise StepFailed("an input could not be built", Kind.INPUT)
+    result = results[0][1]
+    if not result.is_success:
+        raise StepFailed(result.error_message or result.status.name, result=result)
+    return result

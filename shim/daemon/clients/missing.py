@@ -2,9 +2,9 @@
 
 The nix-daemon is asked first: where it would build nothing foreign, its answer is ours.  Otherwise
 the graph is walked from what was asked for.  What is foreign is decided like a real request, so a
-plant needs only the native inputs that it names, while emulation needs all of them; what is not
-foreign is built where the nix-daemon said so.  What is fetched on the way is asked of it in the
-end.
+plant needs only the native inputs that it names, emulation all of them, and a fixed output with a
+counterpart none; what is not foreign is built where the nix-daemon said so.  What is fetched on the
+way is asked of it in the end.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from shim.daemon.building.builds import Builds
 from shim.daemon.building.flight import Asker, Wanted
 from shim.daemon.nix.upstream import Upstream
 from shim.equivalence.source import Derivations
-from shim.plan.decision import Cross, Strategy
+from shim.plan.decision import Counterpart, Cross, Strategy
 from shim.plan.graph import outputs_below
 
 AT_ONCE = 8
@@ -91,7 +91,7 @@ class Walk:
     async def _one(self, drv: StorePath, names: frozenset[str]) -> Names:
         derivation = self.graph[drv]
         known = derivation.output_paths()
-        if not self.builds.judges(derivation):
+        if not self.builds.judges(derivation) or self._is_had(drv, derivation):
             if drv in self.plain.will_build:
                 self.build.add(drv)
                 return _inputs(derivation)
@@ -106,12 +106,19 @@ class Walk:
             case Cross(plan=plan):
                 self.build.add(drv)
                 return await self._makers(plan.native_inputs, derivation)
+            case Counterpart():
+                self.build.add(drv)
+                return {}
             case step if step.strategy in {Strategy.VALID, Strategy.SUBSTITUTE}:
                 self.fetch |= set(wanted.outputs.values())
                 return {}
             case _:
                 self.build.add(drv)
                 return _inputs(derivation)
+
+    def _is_had(self, drv: StorePath, derivation: Derivation) -> bool:
+        """Whether the nix-daemon has said that it need not be built, and no policy has a say."""
+        return derivation.is_fixed and drv not in self.plain.will_build
 
     async def _makers(self, inputs: Iterable[StorePath], derivation: Derivation) -> Names:
         """What makes the native inputs of a plant; what nothing makes has to be fetched."""

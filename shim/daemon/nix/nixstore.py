@@ -6,8 +6,9 @@ collector whatever it touched.  Whoever holds a connection never waits for anoth
 plant holds two at once, so there is room for two of each build that may run.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -39,8 +40,14 @@ class Nix:
         self._room = trio.Semaphore(CONNECTIONS + 2 * config.limits.builds)
 
     @asynccontextmanager
-    async def connection(self, *, use_substitutes: bool = True) -> AsyncIterator[Upstream]:
+    async def connection(
+        self, *, use_substitutes: bool = True, beside: Sequence[str] = ()
+    ) -> AsyncIterator[Upstream]:
         """A connection with settings of ours; closed at the end of the block.
+
+        Args:
+            use_substitutes: whether it may fetch from other stores.
+            beside: URIs of stores to fetch from besides those that it is set up with.
 
         Raises:
             ShimError, DaemonRefused, DaemonLost: there is no connecting to it.
@@ -51,9 +58,11 @@ class Nix:
                 self.name, self.socket, self._config.store_dir, self._config.deadlines
             ) as upstream,
         ):
-            await upstream.ask(
-                options(use_substitutes=use_substitutes, cores=self._config.limits.cores)
-            )
+            settings = options(use_substitutes=use_substitutes, cores=self._config.limits.cores)
+            if beside:
+                more = {"extra-substituters": " ".join(beside)}
+                settings = replace(settings, overrides={**settings.overrides, **more})
+            await upstream.ask(settings)
             yield upstream
 
     async def do(self, work: Callable[[Upstream], Awaitable[T]]) -> T:

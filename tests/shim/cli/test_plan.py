@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from protocol.store.path import StorePath
 from shim.cli import command
 from shim.equivalence.file import save
 from tests.shim.plant.corpus import FOLDER, corpus
@@ -46,6 +47,10 @@ def test_a_refusal_is_shown_and_is_a_failure(table: Path) -> None:
     result = run(table, corpus().native("c-fod-url"))
     assert result.exit_code == 1
     assert "declined\n  fixed: the content of" in result.output
+    assert (
+        f"`{StorePath(corpus().truth['pairs']['c-fod-url']['cross']).base}` makes it"
+        in result.output
+    )
 
 
 def test_counts_what_can_be_planted(table: Path) -> None:
