@@ -26,8 +26,20 @@ from tests.live.world import Board, Shim, SshDoor
 WITHOUT_EMULATORS: Final = (sys.executable, "-m", "shim.emulatorless")
 
 NAMES: Final = (
-    *("flat", "board", "newer", "once", "image", "builtin", "told", "path", "graph", "missing"),
-    *("fallback", "forged", "unknown", "stored", "strict", "asked", "daemon"),
+    *(
+        "flat",
+        "board",
+        "newer",
+        "other",
+        "once",
+        "image",
+        "builtin",
+        "told",
+        "path",
+        "graph",
+        "missing",
+    ),
+    *("fallback", "forged", "unknown", "stored", "strict", "asked", "daemon2", "daemon3", "same"),
 )
 UNKNOWN: Final = {"unknown", "stored", "strict"}
 """Names that the table lacks."""
@@ -124,10 +136,14 @@ def test_a_flat_one_is_fetched_without_an_emulator(
     assert "not emulate: binfmt_misc is not mounted" in answer.log or "no emulator" in answer.log
 
 
-@pytest.mark.parametrize(("name", "suite"), [("board", None), ("newer", "trixie")])
+@pytest.mark.parametrize(
+    ("name", "suite", "scheme"),
+    [("board", None, "ssh-ng://"), ("newer", "trixie", "ssh-ng://"), ("other", None, "ssh://")],
+)
 def test_a_stock_board_gets_its_source(
     name: str,
     suite: str | None,
+    scheme: str,
     dark: Shim,
     every: dict[str, Fetched],
     server: Server,
@@ -138,15 +154,9 @@ def test_a_stock_board_gets_its_source(
     board.root.mkdir()
     with SshDoor(tmp_path / "ssh", dark) as door:
         built = board.nix(
-            *(
-                "nix-build",
-                str(each.folder),
-                "-A",
-                "native.source",
-                *each.arguments,
-                "--no-out-link",
-            ),
-            *("--store", board.store, "--max-jobs", "0", "--builders", door.builder()),
+            *("nix-build", str(each.folder), "-A", "native.source", *each.arguments),
+            *("--no-out-link", "--store", board.store),
+            *("--max-jobs", "0", "--builders", door.builder(scheme=scheme)),
             NIX_SSHOPTS=door.options,
         )
     assert built.stdout.strip() == each.out("native.source")
@@ -314,3 +324,50 @@ def test_the_history_names_the_strategy(
     (row,) = [row for row in rows if row["derivation"] == each.drvs["native.source"]]
     assert (row["strategy"], row["outcome"], row["grade"]) == ("fixed-output", "ok", None)
     assert server.systems("told") == [HERE]
+
+
+@pytest.mark.parametrize(
+    ("name", "suite", "version"),
+    [("daemon2", "trixie", "2.26"), pytest.param("daemon3", "sid", "2.3", marks=pytest.mark.long)],
+)
+def test_every_nix_daemon_takes_the_recipe_from_where_the_tables_are(
+    name: str,
+    suite: str,
+    version: str,
+    table: Path,
+    every: dict[str, Fetched],
+    server: Server,
+    tmp_path: Path,
+) -> None:
+    if not (world.CACHE / "roots" / suite / ".complete").exists():
+        pytest.skip(f"there is no tree of {suite}: scripts/fetch-nix {suite}")
+    program = tmp_path / "program"
+    enter = f"{world.ROOT}/scripts/in-root --bind {tmp_path} {suite}"
+    program.write_text(f'#!/bin/sh\nNIX_SHIM_CACHE={world.CACHE} exec {enter} nix-daemon "$@"\n')
+    program.chmod(0o755)
+    fetches.put(tmp_path / "evaluated", every[name].drvs["here.source"])
+    with Shim(
+        tmp_path / "shim",
+        tables=[table],
+        cross=False,
+        serving_more=f'program = "{program}"',
+        more=f'[evaluation]\nroot = "{tmp_path}/evaluated"',
+    ) as shim:
+        with Talker(shim) as talker:
+            assert talker.version.startswith(version)
+        answer = flat(shim, every[name], "native.source")
+    assert answer.result.status is BuildStatus.BUILT, answer.said
+    assert server.systems(name) == [HERE]
+
+
+def test_one_store_for_everything_will_do(
+    table: Path, every: dict[str, Fetched], server: Server, tmp_path: Path
+) -> None:
+    each, root = every["same"], tmp_path / "shim" / "serve"
+    fetches.put(root, each.drvs["here.source"])
+    more = f'[evaluation]\nroot = "{root}"'
+    with Shim(tmp_path / "shim", tables=[table], cross=False, more=more) as shim:
+        answer = flat(shim, each, "native.source")
+    assert answer.result.status is BuildStatus.BUILT, answer.said
+    assert "fixed-output: a table knows" in answer.log
+    assert server.systems("same") == [HERE]
