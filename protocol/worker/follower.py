@@ -10,6 +10,7 @@ that a piece of the body could not be told from the next request.  What cannot b
 reported by `RemoteProtocolError` and need not be wrong: a later Nix may speak so.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,7 @@ from protocol.wire.source import Source, Underrun
 from protocol.worker import forms, handshake, stderr
 from protocol.worker.events import Asked, BodyEnd, Greeted
 from protocol.worker.forms import Form
+from protocol.worker.messages import AddTempRoot, IsValidPath, NarFromPath, QueryPathInfo
 from protocol.worker.registry import REGISTRY
 from protocol.worker.versions import FEATURES, NEWEST, OLDEST
 
@@ -32,6 +34,14 @@ Followed = Greeted | Asked | BodyEnd
 
 KNOWN: Final = FEATURES
 """Features whose layouts are known here.  With another one agreed on, nothing can be followed."""
+
+_HEAD: Final = struct.Struct("<QQ")
+"""The number of an operation and the length of the text behind it."""
+
+_OF_ONE_PATH: Final = frozenset(
+    each.operation.code for each in (IsValidPath, AddTempRoot, QueryPathInfo, NarFromPath)
+)
+"""What is asked for each path that is copied."""
 
 
 class Follower:
@@ -71,6 +81,26 @@ class Follower:
         """Take bytes that the client has sent; `next_event` says what they were."""
         self._fed += len(data)
         self._source.feed(data)
+
+    def skim(self, data: bytes) -> bool:
+        """Take one whole request that only names a path, as most do, without a further look.
+
+        Args:
+            data: bytes that the client has sent.
+
+        Returns:
+            Whether they were such a request.  It may be passed on and is not reported; of
+            anything else nothing was taken.
+        """
+        size = len(data)
+        if size < _HEAD.size or self._step != self._read_code or self._source.inside:
+            return False
+        code, length = _HEAD.unpack_from(data)
+        if code not in _OF_ONE_PATH or size != _HEAD.size + length + -length % 8:
+            return False
+        self._fed += size
+        self.position += size
+        return True
 
     def from_daemon(self, data: bytes) -> None:
         """Take bytes that the daemon has sent, before the client gets them.

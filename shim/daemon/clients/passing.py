@@ -1,109 +1,237 @@
-"""Bytes from one socket to another, in threads: what operators and their nix-daemon say.
+"""Bytes from one socket to another, both ways, in one thread: what operators and nix-daemons say.
 
 A thread that waits in the kernel passes a message on in a fraction of the time that a task of an
-event loop takes, and large transfers are moved from socket to socket without being looked at
-(splice(2)).  Knows nothing of protocols.
+event loop takes.  Knows nothing of protocols.
 """
 
-import fcntl
 import os
 import select
 import socket
-from contextlib import suppress
-from typing import Final
+import threading
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, TypeVar
 
 import trio
+
+T = TypeVar("T")
 
 CHUNK: Final = 1 << 17
 """Bytes read at once.  Larger pieces are slower: each is fresh memory from the kernel."""
 
-BULK: Final = 1 << 15
-"""Bytes read at once from which on more is expected to follow."""
+THREADS: Final = trio.CapacityLimiter(1 << 16)
+"""No limit of its own: sessions are limited where they are admitted."""
 
-PIPE: Final = 1 << 20
-"""Bytes that are moved at once."""
-
-LULL: Final = 50
-"""Milliseconds without a byte after which a large transfer is over."""
+_GONE: Final = select.POLLHUP | select.POLLERR
 
 
-class End:
-    """One end of a session, for threads; the socket itself belongs to whoever opened it."""
+async def in_thread(work: Callable[[], T], *sockets: trio.socket.SocketType) -> T:
+    """Do `work` in a thread; what it waits for is ended if we are cancelled.
 
-    def __init__(self, stream: trio.socket.SocketType, silence: float) -> None:
+    Args:
+        work: what to do.
+        sockets: all that it waits for; they are shut down to end it.
+
+    Raises:
+        Exception: whatever `work` raises, unless we were cancelled.
+    """
+    done = threading.Event()
+
+    async def end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if not done.is_set():
+                for each in sockets:
+                    hang_up(each)
+
+    failure: Exception | None = None
+    result: list[T] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        try:
+            result.append(await trio.to_thread.run_sync(work, limiter=THREADS))
+        except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
+            failure = error
+        done.set()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return result[0]
+
+
+def hang_up(sock: trio.socket.SocketType) -> None:
+    """End both directions; whoever waits there gets an end or an error."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # the other end was faster
+
+
+class Then(Enum):
+    """What is to become of what one end has said."""
+
+    PASS_ON = auto()
+    """The other end is told."""
+    GO_ON = auto()
+    """Nothing: it has been seen to."""
+    STOP = auto()
+    """The same, and nobody is heard any more."""
+
+
+Says = Callable[[bytes], Then]
+
+
+class Silent(OSError):
+    """Nothing was said, or taken, for as long as we wait."""
+
+
+class Joint:
+    """Two sockets.  What one says is read only once the other has taken what it said before."""
+
+    def __init__(
+        self,
+        near: trio.socket.SocketType,
+        far: trio.socket.SocketType,
+        idle: float,
+        transfer: float,
+    ) -> None:
         """See the class.
 
         Args:
-            stream: the socket.
-            silence: seconds after which waiting for it is given up.
+            near: one of them; both belong to whoever opened them.
+            far: the other.
+            idle: seconds to wait for either to say something.
+            transfer: seconds to wait for one to take something.
         """
-        self._socket = socket.socket(fileno=os.dup(stream.fileno()))
-        self._socket.settimeout(silence)
-        # Either may be the last of both threads to use it.
-        self.receive = self._socket.recv
-        self.send = self._socket.sendall
+        self._far = far
+        self._near_fd, self._far_fd = near.fileno(), far.fileno()
+        self._other = {self._near_fd: self._far_fd, self._far_fd: self._near_fd}
+        self._queues: dict[int, deque[memoryview | bytes]] = {fd: deque() for fd in self._other}
+        self._ended: set[int] = set()
+        self._idle, self._transfer = idle, transfer
+        self._poll = select.poll()
+        self._watched: dict[int, int] = {}
+        self._watch()
 
-    def fileno(self) -> int:
-        """For poll(2) and splice(2)."""
-        return self._socket.fileno()
+    def run(self, near_says: Says, far_says: Says) -> None:
+        """Hear both until one of the callbacks says that it is enough.
 
-    def finish(self) -> None:
-        """Say that nothing more will be sent."""
-        self._shut(socket.SHUT_WR)
-
-    def hang_up(self) -> None:
-        """End both directions; whoever waits here gets an end or an error."""
-        self._shut(socket.SHUT_RDWR)
-
-    def _shut(self, how: int) -> None:
-        try:
-            self._socket.shutdown(how)
-        except OSError:
-            return  # the other end was faster
-
-    def await_close(self) -> None:
-        """Wait until the other end is closed, and not only half-closed (poll(2): POLLHUP)."""
-        poll = select.poll()
-        poll.register(self._socket, 0)
-        poll.poll()
-
-    def close(self) -> None:
-        """No thread uses it any more."""
-        self._socket.close()
-
-
-class Pouring:
-    """Moves large transfers between two ends."""
-
-    def __init__(self, source: End, sink: End) -> None:
-        self._source = source.fileno()
-        self._sink = sink.fileno()
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(self._source, select.POLLIN)
-        self._writable.register(self._sink, select.POLLOUT)
-        self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        with suppress(OSError):  # the limit for this user is reached: less is moved at once
-            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE)
-
-    def pour(self) -> bool:
-        """Move what is there, or comes before a lull; whether more may be moved.
+        Args:
+            near_says: is given what the near end has said, nothing at its end, and says what is to
+                become of it.
+            far_says: the same of the far end.
 
         Raises:
-            OSError: one of both ends is gone.
+            Silent: nobody said anything, or took what the other said.
+            OSError: one of both is gone.
         """
-        try:
-            count = os.splice(self._source, self._in, PIPE, flags=os.SPLICE_F_NONBLOCK)
-        except BlockingIOError:
-            return bool(self._readable.poll(LULL))
-        left = count
-        while left:
-            try:
-                left -= os.splice(self._out, self._sink, left, flags=os.SPLICE_F_NONBLOCK)
-            except BlockingIOError:
-                self._writable.poll()
-        return count > 0
+        says = {self._near_fd: near_says, self._far_fd: far_says}
+        read, poll, other = os.read, self._poll.poll, self._other
+        while True:
+            blocked = any(self._queues.values())
+            found = poll((self._transfer if blocked else self._idle) * 1000)
+            if not found:
+                raise Silent("took nothing" if blocked else "said nothing")
+            for fd, events in found:
+                if events != select.POLLIN and not self._may_read(fd, events):
+                    continue
+                data = read(fd, CHUNK)
+                if not data:
+                    self._ended.add(fd)
+                    self._watch()
+                match says[fd](data):
+                    case Then.PASS_ON:
+                        self._send(other[fd], data)
+                    case Then.STOP:
+                        return
+                    case Then.GO_ON:
+                        pass
 
-    def close(self) -> None:
-        """Nothing is to be moved any more."""
-        os.close(self._in)
-        os.close(self._out)
+    def _may_read(self, fd: int, events: int) -> bool:
+        """Whether an end for which more is told than that it says something may be read."""
+        if events & select.POLLOUT:
+            self._push(fd)
+            self._watch()
+        if fd in self._ended:
+            if events & _GONE:
+                raise BrokenPipeError("closed")
+            return False
+        return bool(events & ~select.POLLOUT) and not self._queues[self._other[fd]]
+
+    def _watch(self) -> None:
+        """Ask the kernel for what we can use now.
+
+        An end that is not to be read is not watched at all, since its going would be told again
+        and again; but of one that says no more it is all we wait for.
+        """
+        for fd, other in self._other.items():
+            wanted = select.POLLOUT if self._queues[fd] else 0
+            if not self._queues[other] and fd not in self._ended:
+                wanted |= select.POLLIN
+            if wanted or (fd in self._ended and not self._queues[other]):
+                if self._watched.get(fd) != wanted:
+                    self._poll.register(fd, wanted)
+                    self._watched[fd] = wanted
+            elif fd in self._watched:
+                self._poll.unregister(fd)
+                del self._watched[fd]
+
+    def to_near(self, data: bytes) -> None:
+        """Send to the near end, later if it does not take it now."""
+        self._send(self._near_fd, data)
+
+    def to_far(self, data: bytes) -> None:
+        """Send to the far end, later if it does not take it now."""
+        self._send(self._far_fd, data)
+
+    def _send(self, fd: int, data: bytes) -> None:
+        queue = self._queues[fd]
+        if queue:
+            queue.append(data)
+            return
+        try:
+            sent = os.write(fd, data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            queue.append(memoryview(data)[sent:])
+            self._watch()
+
+    def _push(self, fd: int) -> None:
+        """Send what has been waiting, as far as it is taken."""
+        queue = self._queues[fd]
+        while queue:
+            data = queue.popleft()
+            try:
+                sent = os.write(fd, data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                queue.appendleft(memoryview(data)[sent:])
+                return
+
+    def flush(self) -> None:
+        """Wait until both have taken all that was sent to them.
+
+        Raises:
+            Silent, OSError: one does not.
+        """
+        for fd, queue in self._queues.items():
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            while queue:
+                if not poll.poll(self._transfer * 1000):
+                    raise Silent("took nothing")
+                self._push(fd)
+        self._watch()
+
+    def finish_far(self) -> None:
+        """Say to the far end that nothing more will be sent, once it has taken what was."""
+        self.flush()
+        try:
+            self._far.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # it was faster

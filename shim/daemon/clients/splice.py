@@ -4,16 +4,11 @@ Nothing is decoded for the sake of passing it on: versions, features, trust, log
 later releases may add reach the other end as they were said, each way as fast as it is taken.
 `protocol.worker.follower` looks on; a build request that is ours to judge is kept back and answered
 by `shim.daemon.clients.session`.  A session that cannot be followed is passed on unjudged.
-
-One thread for each direction (`shim.daemon.clients.passing`).  What the client says is passed on by
-the one that reads it, except where the daemon has to be heard first; `_lock` keeps that in order.
 """
 
-import threading
 import time
 from collections import deque
 from contextlib import AsyncExitStack
-from typing import Final
 
 import structlog
 import trio
@@ -25,8 +20,8 @@ from protocol.worker.events import Asked, Greeted
 from protocol.worker.follower import Follower
 from protocol.worker.messages import SetOptions
 from protocol.worker.server import ServerConnection
-from shim.daemon.clients.client import ClientGone, Pipe
-from shim.daemon.clients.passing import BULK, CHUNK, End, Pouring
+from shim.daemon.clients.client import Pipe
+from shim.daemon.clients.passing import CHUNK, Joint, Then, in_thread
 from shim.daemon.clients.session import Session
 from shim.daemon.clients.sessions import Live
 from shim.daemon.clients.taping import Taped
@@ -38,10 +33,7 @@ from shim.errors import ShimError
 
 log = structlog.get_logger()
 
-GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
-
-THREADS: Final = trio.CapacityLimiter(1 << 16)
-"""No limit of its own: sessions are limited where they are admitted."""
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class OperatorSession:
@@ -70,15 +62,12 @@ class OperatorSession:
         self._sent = 0
         self._at_end = False
         """Whether the client will say no more."""
-        self._lock = threading.Lock()
         self._options: SetOptions | None = None
         self._judge: Session | None = None
+        self._asked: Asked | None = None
+        """The request that is ours."""
         self._closing = AsyncExitStack()
-        self._nursery: trio.Nursery
-        self._ends: list[End] = []
-        self._client: End
-        self._daemon: End
-        self._ended: list[Exception] = []
+        self._joint: Joint
 
     async def run(self) -> None:
         """Serve the client until it or the nix-daemon ends the session.
@@ -92,42 +81,29 @@ class OperatorSession:
             except OSError as error:
                 await self._refuse(str(error))
                 return
-            self._client = self._end(self._stream)
-            self._daemon = self._end(daemon)
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._hear_daemon, self._daemon)
-                self._nursery.start_soon(self._hear_client)
-                self._nursery.start_soon(self._until_cancelled)
-        for why in self._ended:
-            if isinstance(why, ClientGone):
-                raise why
-            log.warning("operator-dropped", why=str(why))
+            self._join(daemon)
+            self._hold(self._head)
+            try:
+                while (
+                    asked := await in_thread(self._pass_on, self._stream.socket, daemon.socket)
+                ) is not None:
+                    await self._answer(asked)
+                    # The nix-daemon's process remembers what it missed: another one hears of what
+                    # was made.  The old connection stays open: it protects what the client has
+                    # uploaded.
+                    daemon = await self._reconnect()
+                    self._join(daemon)
+            except (DaemonLost, DaemonRefused, ShimError) as error:
+                log.warning("operator-dropped", why=str(error))
 
     async def _connect(self) -> trio.SocketStream:
         return await self._closing.enter_async_context(await dial(self._services.serving))
 
-    def _end(self, stream: Pipe) -> End:
-        end = End(stream.socket, self._services.config.deadlines.idle)
-        self._closing.callback(end.close)
-        self._ends.append(end)
-        return end
-
-    async def _hear_daemon(self, daemon: End) -> None:
-        await trio.to_thread.run_sync(self._downwards, daemon, limiter=THREADS)
-        if daemon is self._daemon:
-            self._nursery.cancel_scope.cancel()
-
-    async def _hear_client(self) -> None:
-        await trio.to_thread.run_sync(self._upwards, limiter=THREADS)
-        self._nursery.cancel_scope.cancel()
-
-    async def _until_cancelled(self) -> None:
-        """Threads cannot be cancelled: end what they wait for."""
-        try:
-            await trio.sleep_forever()
-        finally:
-            for end in self._ends:
-                end.hang_up()
+    def _join(self, daemon: trio.SocketStream) -> None:
+        deadlines = self._services.config.deadlines
+        self._joint = Joint(
+            self._stream.socket, daemon.socket, deadlines.idle, deadlines.transfer
+        )
 
     async def _refuse(self, why: str) -> None:
         """Greet the client only to say that there is no nix-daemon."""
@@ -144,88 +120,55 @@ class OperatorSession:
         except (*GONE, RemoteProtocolError):
             return
 
-    def _stir(self) -> None:
+    # -- in a thread
+
+    def _pass_on(self) -> Asked | None:
+        """Pass on what either says until a request is ours; None at the end of the session."""
+        self._asked = None
+        try:
+            if self._release() is not Then.STOP:
+                self._joint.run(self._client_says, self._daemon_says)
+            self._joint.flush()
+        except OSError:
+            return None
+        return self._asked
+
+    def _client_says(self, data: bytes) -> Then:
         self._live.idle_from = self._clock + time.perf_counter()
+        if data and self._tape is not None:
+            self._tape.note(Direction.TO_SERVER, data)
+        if not data:
+            self._at_end = True
+        elif self._follower is None:
+            return Then.PASS_ON
+        elif not self._held and self._follower.skim(data):
+            self._sent += len(data)
+            return Then.PASS_ON
+        self._hold(data)
+        return self._release()
 
-    # -- in the thread that hears the daemon
-
-    def _downwards(self, daemon: End) -> None:
-        """Pass on what the daemon says; it ends the session by ending the connection."""
-        pouring: Pouring | None = None
+    def _daemon_says(self, data: bytes) -> Then:
+        if not data:
+            return Then.STOP
+        if self._tape is not None:
+            self._tape.note(Direction.TO_CLIENT, data)
+        if self._follower is None or not self._follower.awaits_daemon:
+            return Then.PASS_ON
         try:
-            while data := daemon.receive(CHUNK):
-                self._stir()
-                if self._tape is not None:
-                    self._tape.note(Direction.TO_CLIENT, data)
-                if self._awaits_daemon():
-                    self._look_on(data)
-                    self._client.send(data)
-                    with self._lock:
-                        self._pass_on()
-                    continue
-                self._client.send(data)
-                if len(data) >= BULK and self._tape is None:
-                    pouring = pouring or Pouring(daemon, self._client)
-                    while not self._awaits_daemon() and pouring.pour():
-                        self._stir()
-        except OSError:
-            pass
-        finally:
-            if pouring is not None:
-                pouring.close()
+            self._follower.from_daemon(data)
+        except RemoteProtocolError as error:
+            self._stop_following(error)
+        self._joint.to_near(data)
+        return self._release()
 
-    def _awaits_daemon(self) -> bool:
-        return self._follower is not None and self._follower.awaits_daemon
-
-    def _look_on(self, data: bytes) -> None:
-        with self._lock:
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
             if self._follower is not None:
-                try:
-                    self._follower.from_daemon(data)
-                except RemoteProtocolError as error:
-                    self._stop_following(error)
+                self._follower.from_client(data)
 
-    # -- in the thread that hears the client
-
-    def _upwards(self) -> None:
-        """Pass on what the client says, requests only once they are known to be none of ours."""
-        data = self._head
-        try:
-            while data:
-                self._stir()
-                if self._follower is None:
-                    self._daemon.send(data)
-                else:
-                    with self._lock:
-                        self._held.append(data)
-                        self._follower.from_client(data)
-                        self._pass_on()
-                data = self._client.receive(CHUNK)
-                if data and self._tape is not None:
-                    self._tape.note(Direction.TO_SERVER, data)
-            # A client that will say no more may still listen; once it is gone, its daemon has to
-            # know: nix-daemons end what they do for one that hangs up (`MonitorFdHup`).
-            with self._lock:
-                self._at_end = True
-                self._pass_on()
-            self._client.await_close()
-        except (ClientGone, DaemonLost, DaemonRefused, ShimError) as error:
-            self._ended.append(error)
-        except OSError:
-            return
-
-    # -- in either, with the lock
-
-    def _pass_on(self) -> None:
-        """Pass on what has been understood by now, and at the end whatever there is."""
-        self._pass_on_understood()
-        if self._at_end and not self._awaits_daemon():
-            while self._held:
-                self._daemon.send(self._held.popleft())
-            self._daemon.finish()
-
-    def _pass_on_understood(self) -> None:
-        """Pass on what has been understood by now; answer what is ours."""
+    def _release(self) -> Then:
+        """Pass on what the client has said as far as it is known to be none of ours."""
         while self._follower is not None:
             try:
                 event = self._follower.next_event()
@@ -237,17 +180,25 @@ class OperatorSession:
                     self._options = request
                 case Asked() if self._session().takes(event):
                     self._take(self._follower.position - self._sent)
-                    trio.from_thread.run(self._answer, event)
+                    self._asked = event
+                    return Then.STOP
                 case Greeted(dialect):
                     log.info("operator-opened", version=str(dialect))
                 case _:
                     pass
             for piece in self._take(self._follower.position - self._sent):
-                self._daemon.send(piece)
+                self._joint.to_far(piece)
             if event is None:
-                return
-        while self._held:
-            self._daemon.send(self._held.popleft())
+                break
+        if self._follower is None or (self._at_end and not self._follower.awaits_daemon):
+            while self._held:
+                self._joint.to_far(self._held.popleft())
+            if self._at_end:
+                # A client that will say no more may still listen; once it is gone, its daemon has
+                # to know: nix-daemons end what they do for one that hangs up (`MonitorFdHup`).
+                self._joint.finish_far()
+                self._at_end = False
+        return Then.GO_ON
 
     def _take(self, count: int) -> list[bytes]:
         """The first bytes of what is held."""
@@ -279,19 +230,12 @@ class OperatorSession:
 
     async def _answer(self, asked: Asked) -> None:
         """Judge a build.  What the client sends ahead meanwhile is looked at afterwards."""
-        assert self._follower is not None
         self._live.doing = asked.operation.name
         try:
             ahead = await self._session().judge(asked, self._options)
         finally:
             self._live.doing = ""
-        # The nix-daemon's process remembers what it missed: another one hears of what was made.
-        # The old connection stays open: it protects what the client has uploaded.
-        self._daemon = self._end(await self._reconnect())
-        self._nursery.start_soon(self._hear_daemon, self._daemon)
-        if ahead:
-            self._held.append(ahead)
-            self._follower.from_client(ahead)
+        self._hold(ahead)
 
     async def _reconnect(self) -> trio.SocketStream:
         assert self._follower is not None
