@@ -27,6 +27,8 @@ class Kind(StrEnum):
     DISK = "disk"
     TIME_OUT = "time-out"
     INPUT = "input"
+    DOWNLOAD = "download"
+    HASH = "hash"
     DAEMON = "daemon"
     TOOLCHAIN = "toolchain"
     HOST = "host"
@@ -101,6 +103,16 @@ CLASSES: Final = {
         Lasting.TRANSIENT,
         "something that it needs could not be had",
         "see what became of the input named",
+    ),
+    Kind.DOWNLOAD: Class(
+        Lasting.TRANSIENT,
+        "what its hash fixes could not be fetched",
+        "is it still at its address, and does the nix-daemon's network (proxy, names) lead there?",
+    ),
+    Kind.HASH: Class(
+        Lasting.PERMANENT,
+        "what was fetched has another hash than its derivation says",
+        "it has changed at its address: the package set has to name the new hash, or another place",
     ),
     Kind.DAEMON: Class(
         Lasting.TRANSIENT, "a nix-daemon went away or refused", "ask again; see our log for why"
@@ -185,6 +197,15 @@ SYMPTOMS: Final = (
         r"contains an illegal reference",
     ),
     _symptom(Kind.MISSING_OUTPUT, r"failed to produce output"),
+    _symptom(Kind.HASH, r"hash mismatch in fixed-output derivation"),
+    _symptom(
+        Kind.DOWNLOAD,
+        r"\bcurl: \(\d+\)",
+        r"\bwget: ",
+        r"[Uu]nable to download",
+        r"cannot download .* from any mirror",
+        r"[Cc]ould( not|n't) resolve host",
+    ),
     _symptom(
         Kind.TESTS,
         r"\*\*\* \[[^]]*\b(check|test)(-\w+)?\] Error",
@@ -266,18 +287,22 @@ class StepFailed(Exception):
         self.verdict = verdict
 
 
-def classify(failed: StepFailed, said: Sequence[str], phase: str) -> Failure:
+def classify(
+    failed: StepFailed, said: Sequence[str], phase: str, *, fixed: bool = False
+) -> Failure:
     """The class of a failure.
 
     Args:
         failed: what is known of it.
         said: the last lines of the build's log, oldest first.
         phase: the phase of the build that it told of last, or nothing.
+        fixed: whether its hash decides what it is; to nix-daemons the failures of those are
+            transient, since they have the network (Nix: `DerivationGoal::buildDone`).
     """
-    return Failure(_kind(failed, said, phase), failed.reason)
+    return Failure(_kind(failed, said, phase, fixed), failed.reason)
 
 
-def _kind(failed: StepFailed, said: Sequence[str], phase: str) -> Kind:
+def _kind(failed: StepFailed, said: Sequence[str], phase: str, fixed: bool) -> Kind:
     if failed.kind is not None:
         return failed.kind
     if failed.verdict is not None:
@@ -288,7 +313,7 @@ def _kind(failed: StepFailed, said: Sequence[str], phase: str) -> Kind:
     if phase in CHECK_PHASES and found not in _CIRCUMSTANCES:
         return Kind.TESTS
     if found is None and failed.result is not None and _is_transient(failed.result):
-        return Kind.DAEMON
+        return Kind.DOWNLOAD if fixed else Kind.DAEMON
     return found or Kind.UNKNOWN
 
 

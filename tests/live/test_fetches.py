@@ -84,10 +84,14 @@ def dark(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shim
 
 
 @pytest.fixture(scope="module")
-def lit(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shim]:
-    """A shim that emulates, and plants nothing."""
-    with Shim(tmp_path_factory.mktemp("lit"), tables=[table], cross=False) as shim:
-        yield shim
+def lit(
+    table: Path, every: dict[str, Fetched], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shim]:
+    """A shim that emulates, and plants nothing; it has what the native derivations run."""
+    running = Shim(tmp_path_factory.mktemp("lit"), tables=[table], cross=False)
+    fetches.put(running.serving_root, every["flat"].drvs["native.source"])
+    with running:
+        yield running
 
 
 def flat(shim: Shim, each: Fetched, attribute: str, peer: str = "attic") -> "Answer":
@@ -226,6 +230,7 @@ def test_if_the_counterpart_fails_the_next_one_is_tried_and_it_is_said(
     assert answer.result.status is BuildStatus.BUILT
     assert server.systems("fallback") == [HERE, NATIVE]
     assert "source-fallback: fixed-output failed" in answer.said
+    assert "(download, transient)" in answer.said
     assert "source-fallback: built under emulation" in answer.said
     store, out = f"local?root={lit.serving_root}", every["fallback"].out("native.source")
     shown = world.run(["nix", "path-info", "--sigs", "--store", store, out]).stdout
@@ -238,7 +243,9 @@ def test_what_has_another_hash_is_nobodys(
     server.forges.add("forged")
     answer = flat(lit, every["forged"], "native.source")
     assert not answer.result.is_success
+    assert answer.result.status is BuildStatus.OUTPUT_REJECTED
     assert answer.result.error_message.count("hash mismatch") == 2
+    assert answer.result.error_message.count("(hash, permanent)") == 2
     assert server.systems("forged") == [HERE, NATIVE]
     assert not lit.serves(every["forged"].out("native.source"))
 

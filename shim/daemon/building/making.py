@@ -144,7 +144,15 @@ class Maker:
                 try:
                     outcome = await self._carry_out(step, flight, build_log)
                 except StepFailed as failed:
-                    last, failure = failed, classify(failed, tuple(build_log.said), build_log.phase)
+                    last, failure = (
+                        failed,
+                        classify(
+                            failed,
+                            tuple(build_log.said),
+                            build_log.phase,
+                            fixed=wanted.derivation.is_fixed,
+                        ),
+                    )
                     await self._failed(step, flight, build_log, failed, failure, begun)
                     reasons.append(f"{step.strategy}: {failure}")
                     continue

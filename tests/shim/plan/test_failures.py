@@ -42,6 +42,12 @@ LOGS = [
         Kind.FOREIGN_REFERENCE,
     ),
     ("builder for 'x' failed to produce output path for output 'dev'", Kind.MISSING_OUTPUT),
+    ("curl: (22) The requested URL returned error: 404", Kind.DOWNLOAD),
+    ("error: cannot download x.tar.gz from any mirror", Kind.DOWNLOAD),
+    ("wget: server returned error: HTTP/1.0 404 Not Found", Kind.DOWNLOAD),
+    ("error: unable to download 'http://x.org/x': HTTP error 404", Kind.DOWNLOAD),
+    ("fatal: unable to access 'https://x.org/': Could not resolve host: x.org", Kind.DOWNLOAD),
+    ("error: hash mismatch in fixed-output derivation '/nix/store/x.drv':", Kind.HASH),
     ("make: *** [Makefile:9: check] Error 1", Kind.TESTS),
     ("FAIL: t/basic.test", Kind.TESTS),
     ("3 tests failed", Kind.TESTS),
@@ -91,6 +97,13 @@ def test_statuses_that_say_it_all() -> None:
     assert classify(StepFailed("x", result=result), [], "").kind is Kind.TIME_OUT
 
 
+def test_what_fails_for_now_is_the_daemons_unless_a_hash_fixes_the_result() -> None:
+    failed = StepFailed("x", result=BuildResult(status=BuildStatus.TRANSIENT_FAILURE))
+    assert classify(failed, ["npm ERR! network"], "").kind is Kind.DAEMON
+    assert classify(failed, ["npm ERR! network"], "", fixed=True).kind is Kind.DOWNLOAD
+    assert classify(failed, ["No space left on device"], "", fixed=True).kind is Kind.DISK
+
+
 def test_the_status_tells_clients_whether_to_ask_again() -> None:
     result = BuildResult(status=BuildStatus.PERMANENT_FAILURE)
     rows = [
@@ -105,9 +118,11 @@ def test_the_status_tells_clients_whether_to_ask_again() -> None:
     ]
 
 
-def test_only_the_machine_is_forgiven() -> None:
+def test_only_machine_and_network_are_forgiven() -> None:
     transient = {kind for kind, each in CLASSES.items() if each.lasting is Lasting.TRANSIENT}
-    assert transient == {Kind.MEMORY, Kind.DISK, Kind.TIME_OUT, Kind.INPUT, Kind.DAEMON}
+    assert transient == {
+        *(Kind.MEMORY, Kind.DISK, Kind.TIME_OUT, Kind.INPUT, Kind.DOWNLOAD, Kind.DAEMON)
+    }
 
 
 def test_every_class_is_described() -> None:
