@@ -48,8 +48,7 @@ def counterparts(
         Counterpart(
             drv,
             frozenset(name for name, path in derivation.output_paths().items() if path in paths),
-            f"{known} knows what makes the same by its hash here: `{drv.base}`"
-            f" ({derivation.platform})",
+            f"{known} has `{drv.base}` ({derivation.platform}) for the same hash",
         )
         for drv, derivation in found[:MOST]
     )
