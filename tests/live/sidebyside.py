@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -65,6 +66,17 @@ drain = 5
 """
 
 
+NOBODY: Final = 65534
+"""Number of a user whom no nix-daemon trusts."""
+
+
+def become(user: int) -> list[str]:
+    """The beginning of a command that another user runs."""
+    if not user:
+        return []
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+
+
 @dataclass
 class Side:
     """A store of its own, its nix-daemon, and whatever stands before it at `BASE/front`."""
@@ -113,6 +125,8 @@ class Side:
     def start(self) -> None:
         """Make the folder; start the daemon, and the shim if there is one."""
         self.base.mkdir(parents=True)
+        self.base.chmod(0o777)
+        self.base.parent.chmod(0o755)
         (self.base / "things.nix").write_text(THINGS)
         self.restart()
 
@@ -138,10 +152,22 @@ class Side:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
 
-    def run(self, script: str) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error of a script, without what cannot agree."""
+    def run(
+        self, script: str, *, user: int = 0, remote: str = "unix://$BASE/front?root=$BASE/store"
+    ) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of a script, without what cannot agree.
+
+        Args:
+            script: for bash.
+            user: number of the user on whose account the daemon is spoken to.
+            remote: the store that commands speak to.
+        """
+        client = become(user if remote.startswith("unix:") else 0)
         done = subprocess.run(
-            [*self._enter(self.client), "bash", "-c", script],
+            [
+                *self._enter(self.client),
+                *("env", f"HOME={self.base}/home", *client, "bash", "-c", script),
+            ],
             capture_output=True,
             text=True,
             errors="replace",
@@ -150,25 +176,28 @@ class Side:
             cwd=self.base,
             env={
                 **self._environ,
-                "NIX_REMOTE": f"unix://{self.base}/front?root={self.base}/store",
+                "NIX_REMOTE": remote.replace("$BASE", str(self.base)),
                 "BASE": str(self.base),
-                "HOME": str(self.base / "home"),
                 "THINGS": str(self.base / "things.nix"),
-                "PROGRAM": self._program(),
+                "PROGRAM": self._program(user),
             },
         )
         return done.returncode, self.plain(done.stdout), self.plain(done.stderr)
 
-    def _program(self) -> str:
-        """What a builder's line names as `remote-program`."""
+    def _program(self, user: int) -> str:
+        """What a builder's line names as `remote-program`: it runs where the daemon does."""
         program = self.base / "program"
+        outside = ["nsenter", f"--mount=/proc/{os.getpid()}/ns/mnt"] if self.client else []
         if self.shim:
-            command = f"{sys.executable} -m shim stdio --socket {self.base}/front"
             environ = f"PYTHONPATH={world.ROOT}"
+            command = [sys.executable, "-m", "shim", "stdio", "--socket", f"{self.base}/front"]
         else:
-            command = "nix-daemon"
-            environ = f"NIX_REMOTE='unix://{self.base}/front?root={self.base}/store'"
-        program.write_text(f'#!/bin/sh\nexec env {environ} {command} "$@"\n')
+            environ = f"NIX_REMOTE=unix://{self.base}/front?root={self.base}/store"
+            command = [*become(user), "nix-daemon"]
+        inside = [] if self.shim else map(str, self._enter(self.daemon))
+        home = f"HOME={self.base}/home"
+        words = shlex.join([*outside, *inside, "env", environ, home, *command])
+        program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         program.chmod(0o755)
         return str(program)
 
@@ -208,11 +237,20 @@ EXEMPT: Final = (
 
 
 @contextmanager
-def both(folder: Path, client: str | None, daemon: str | None) -> Iterator[tuple[Side, Side]]:
-    """A side without the shim and one with it, from the same beginning."""
+def both(
+    folder: Path, client: str | None, daemon: str | None, more: str = ""
+) -> Iterator[tuple[Side, Side]]:
+    """A side without the shim and one with it, from the same beginning.
+
+    Args:
+        folder: where they are made.
+        client: as in `Side`.
+        daemon: the same.
+        more: further keys of the shim's configuration.
+    """
     sides = (
         Side(folder / "direct", daemon, client, shim=False),
-        Side(folder / "relayed", daemon, client, shim=True),
+        Side(folder / "relayed", daemon, client, shim=True, more=more),
     )
     try:
         for side in sides:

@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 from _pytest.mark.structures import ParameterSet
 
 from tests.live import world
 from tests.live.sidebyside import Side, both
+from tests.live.test_endings import wait_for
 
 COMMANDS = {
     section.partition("\n")[0]: section.partition("\n")[2]
@@ -26,10 +29,11 @@ COMMANDS = {
 SUITES = (None, "trixie", "sid")
 
 
-def combinations() -> Iterator[ParameterSet]:
+def combinations(*daily: str | None) -> Iterator[ParameterSet]:
+    """All clients with all daemons; those of one suite, one of `daily`, are no long tests."""
     for client in SUITES:
         for daemon in SUITES:
-            everyday = client == daemon and client != "sid"
+            everyday = client == daemon and client in daily
             marks = () if everyday else (pytest.mark.long,)
             name = f"{client or 'installed'}-to-{daemon or 'installed'}"
             yield pytest.param(client, daemon, id=name, marks=marks)
@@ -53,7 +57,7 @@ def without_signatures(contents: dict[str, object]) -> str:
     return re.sub(r"side-1:[A-Za-z0-9+/=]+", "SIGNATURE", repr(contents))
 
 
-@pytest.mark.parametrize(("client", "daemon"), list(combinations()))
+@pytest.mark.parametrize(("client", "daemon"), list(combinations(None, "trixie")))
 def test_nobody_can_tell_the_shim_from_the_daemon(
     client: str | None, daemon: str | None, folder: Path
 ) -> None:
@@ -65,47 +69,79 @@ def test_nobody_can_tell_the_shim_from_the_daemon(
         assert without_signatures(relayed.contents()) == without_signatures(direct.contents())
 
 
-def interrupted(side: Side) -> tuple[int, bool]:
-    """Exit code of an interrupted client, and whether its builder still runs afterwards."""
-    code, _, _ = side.run("timeout --signal INT 4 nix-build $THINGS -A slow --no-out-link")
-    deadline = time.monotonic() + 10
-    runs = True
-    while runs and time.monotonic() < deadline:
-        time.sleep(0.2)
-        runs = any(
-            b"61.25" in each.read_bytes()
-            for each in Path("/proc").glob("[0-9]*/cmdline")
-            if each.exists()
-        )
-    return code, runs
+DELEGATE: Final = """\
+export NIX_REMOTE=local?root=$BASE/board
+builder="ssh-ng://localhost?remote-program=$PROGRAM x86_64-linux - 4 1 - - -"
+delegate() { nix-build $THINGS -A $1 --no-out-link --max-jobs 0 --builders "$builder"; }
+"""
+"""A board; its builder is the machine of the daemon."""
+
+TRUSTED: Final = "trust-boards = true\n"
+"""The daemons that stand beside the shim trust whoever runs the tests."""
+
+# What a shell starts in the background would not hear the signal otherwise.
+INTERRUPTED: Final = """\
+env --default-signal=INT nix-build $THINGS -A slow --no-out-link $more &
+until [ -e $BASE/interrupt ]; do sleep 0.1; done
+kill -INT $!
+wait $!
+"""
+WAYS: Final = {
+    "local": INTERRUPTED,
+    "remote": DELEGATE + INTERRUPTED.replace("$more", '--max-jobs 0 --builders "$builder"'),
+}
 
 
-def test_an_interrupted_client_takes_its_build_along_either_way(folder: Path) -> None:
-    with both(folder, None, None) as sides:
-        direct, relayed = map(interrupted, sides)
-    assert direct == relayed
-    assert not relayed[1]
+def builds(side: Side) -> bool:
+    """Whether the builder of `slow` runs in the sandbox of a store of that side."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (
+                b"sleep 61.25" in process.joinpath("cmdline").read_bytes()
+                and str(side.base) in process.joinpath("mountinfo").read_text()
+            ):
+                return True
+    return False
 
 
-def test_a_builder_is_the_same_through_the_shim(folder: Path) -> None:
+def interrupted(side: Side, script: str) -> tuple[tuple[int, str, str], ...]:
+    """What a client says that is interrupted within a build, and one that comes afterwards."""
+    said: list[tuple[int, str, str]] = []
+    client = threading.Thread(target=lambda: said.append(side.run(script)))
+    client.start()
+    wait_for(lambda: builds(side), 60)
+    (side.base / "interrupt").touch()
+    client.join(60)
+    wait_for(lambda: not builds(side), 30)
+    return (*said, side.run("nix-build $THINGS -A tree --no-out-link; nix store ping"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("client", "daemon"), list(combinations(None, "trixie")))
+def test_an_interrupted_client_takes_its_build_along_either_way(
+    client: str | None, daemon: str | None, way: str, folder: Path
+) -> None:
+    needs(client)
+    needs(daemon)
+    with both(folder, client, daemon, TRUSTED) as (direct, relayed):
+        said = interrupted(relayed, WAYS[way])
+        assert said == interrupted(direct, WAYS[way])
+        assert said[0][0] != 0
+        assert said[1][0] == 0
+
+
+@pytest.mark.parametrize(("client", "daemon"), list(combinations(None, "trixie")))
+def test_a_builder_is_the_same_through_the_shim(
+    client: str | None, daemon: str | None, folder: Path
+) -> None:
     """Builder mode, for the machine's own system: boards of it are relayed."""
-    with both(folder, None, None) as sides:
-        direct, relayed = (
-            side.run(
-                "for name in input tree fixed failing; do"
-                " NIX_REMOTE=local?root=$BASE/board nix-build $THINGS -A $name --no-out-link"
-                " --max-jobs 0 --builders"
-                ' "ssh-ng://localhost?remote-program=$PROGRAM x86_64-linux - 4 1 - - -";'
-                " echo $?; done"
-            )
-            for side in sides
-        )
-        assert relayed == direct
-        stores = [set(side.contents()["files"]) for side in sides]  # type: ignore[call-overload]
-    assert [line[-5:] for line in relayed[1].splitlines()] == [
+    needs(client)
+    needs(daemon)
+    script = DELEGATE + "for name in input tree fixed failing; do delegate $name; echo $?; done"
+    with both(folder, client, daemon, TRUSTED) as (direct, relayed):
+        said = relayed.run(script)
+        assert said == direct.run(script)
+        assert without_signatures(relayed.contents()) == without_signatures(direct.contents())
+    assert [line[-5:] for line in said[1].splitlines()] == [
         *("input", "0", "-tree", "0", "fixed", "0", "1")
     ]
-    # Clients that are not trusted bring the graph, the others a flat derivation.
-    assert {name for name in stores[1] if not name.endswith(".drv")} == {
-        name for name in stores[0] if not name.endswith(".drv")
-    }
