@@ -91,6 +91,26 @@ class SkippedFrames:
                 self.finished = not self._left
         return b""
 
+    def skim(self, data: bytes) -> bool:
+        """The same of bytes that end where a frame's length is not cut, nor anything follows.
+
+        Returns:
+            Whether they do; if not, nothing was taken.
+        """
+        at, size = self._left, len(data)
+        while at < size:
+            if size - at < WORD.size:
+                return False
+            (length,) = WORD.unpack_from(data, at)
+            at += WORD.size + length
+            if not length:
+                self.finished = at == size
+                break
+        if at < size:
+            return False
+        self._left = at - size
+        return True
+
 
 def frame(data: bytes) -> bytes:
     """One frame, or several where `data` is larger than a frame can be; none for no bytes."""

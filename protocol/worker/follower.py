@@ -83,23 +83,36 @@ class Follower:
         self._source.feed(data)
 
     def skim(self, data: bytes) -> bool:
-        """Take one whole request that only names a path, as most do, without a further look.
+        """Take, without a further look, what needs none; that is most of what is said.
 
         Args:
             data: bytes that the client has sent.
 
         Returns:
-            Whether they were such a request.  It may be passed on and is not reported; of
-            anything else nothing was taken.
+            Whether they were one whole request that only names a path, or belong to a framed body.
+            They may be passed on and are not reported; of anything else nothing was taken.
         """
-        size = len(data)
-        if size < _HEAD.size or self._step != self._read_code or self._source.inside:
+        if self._source.inside or not (
+            self._is_of_one_path(data)
+            if self._step == self._read_code
+            else self._step == self._read_body and self._skim_frames(data)
+        ):
+            return False
+        self._fed += len(data)
+        self.position += len(data)
+        return True
+
+    def _is_of_one_path(self, data: bytes) -> bool:
+        if len(data) < _HEAD.size:
             return False
         code, length = _HEAD.unpack_from(data)
-        if code not in _OF_ONE_PATH or size != _HEAD.size + length + -length % 8:
+        return code in _OF_ONE_PATH and len(data) == _HEAD.size + length + -length % 8
+
+    def _skim_frames(self, data: bytes) -> bool:
+        if not isinstance(self._body, SkippedFrames) or not self._body.skim(data):
             return False
-        self._fed += size
-        self.position += size
+        if self._body.finished:
+            self._begin()
         return True
 
     def from_daemon(self, data: bytes) -> None:

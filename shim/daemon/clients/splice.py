@@ -17,7 +17,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.transcript.record import Direction
 from protocol.worker.client import ClientConnection
 from protocol.worker.events import Asked, Greeted
-from protocol.worker.follower import Follower
+from protocol.worker.follower import Followed, Follower
 from protocol.worker.messages import SetOptions
 from protocol.worker.server import ServerConnection
 from shim.daemon.clients.client import Pipe
@@ -169,7 +169,9 @@ class OperatorSession:
 
     def _release(self) -> Then:
         """Pass on what the client has said as far as it is known to be none of ours."""
+        event: Followed | None = None
         while self._follower is not None:
+            before = self._follower.position
             try:
                 event = self._follower.next_event()
             except RemoteProtocolError as error:
@@ -179,30 +181,31 @@ class OperatorSession:
                 case Asked(request=SetOptions() as request):
                     self._options = request
                 case Asked() if self._session().takes(event):
-                    self._take(self._follower.position - self._sent)
+                    self._joint.to_far(self._take(before))
+                    self._take(self._follower.position)
                     self._asked = event
                     return Then.STOP
                 case Greeted(dialect):
                     log.info("operator-opened", version=str(dialect))
+                case None:
+                    break
                 case _:
                     pass
-            for piece in self._take(self._follower.position - self._sent):
-                self._joint.to_far(piece)
-            if event is None:
-                break
         if self._follower is None or (self._at_end and not self._follower.awaits_daemon):
-            while self._held:
-                self._joint.to_far(self._held.popleft())
+            self._joint.to_far(b"".join(self._held))
+            self._held.clear()
             if self._at_end:
                 # A client that will say no more may still listen; once it is gone, its daemon has
                 # to know: nix-daemons end what they do for one that hangs up (`MonitorFdHup`).
                 self._joint.finish_far()
                 self._at_end = False
+        else:
+            self._joint.to_far(self._take(self._follower.position))
         return Then.GO_ON
 
-    def _take(self, count: int) -> list[bytes]:
-        """The first bytes of what is held."""
-        self._sent += count
+    def _take(self, position: int) -> bytes:
+        """What is held, up to that byte of all that the client has said."""
+        count, self._sent = position - self._sent, position
         taken = []
         while count:
             piece = self._held.popleft()
@@ -211,7 +214,7 @@ class OperatorSession:
                 piece = piece[:count]
             taken.append(piece)
             count -= len(piece)
-        return taken
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _stop_following(self, error: RemoteProtocolError) -> None:
         log.warning("operator-not-judged", why=str(error))
