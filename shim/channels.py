@@ -6,22 +6,37 @@ client.  The daemon sends frames: a kind (u8), a length (u32, little endian), th
 as it is.  Reads and writes nothing itself; `nix-shim stdio` imports it, so it must stay small.
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Iterator
-from enum import IntEnum
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import ClassVar, Final
 
 HEADER: Final = struct.Struct("<BI")
 LIMIT: Final = 1 << 24
 """Longest accepted payload in bytes."""
 
 
-class Channel(IntEnum):
-    """What a frame carries."""
+class Channel(int):
+    """What a frame carries: one of three numbers."""
 
-    STDOUT = 1
-    STDERR = 2
-    EXIT = 3
+    __slots__ = ()
+
+    STDOUT: ClassVar[Channel]
+    STDERR: ClassVar[Channel]
+    EXIT: ClassVar[Channel]
+
+
+Channel.STDOUT = Channel(1)
+Channel.STDERR = Channel(2)
+Channel.EXIT = Channel(3)
+
+_KINDS: Final[Mapping[int, Channel]] = {
+    int(each): each for each in (Channel.STDOUT, Channel.STDERR, Channel.EXIT)
+}
 
 
 class BadFrame(ValueError):
@@ -69,10 +84,9 @@ class Frames:
     def _open(self) -> None:
         kind, length = HEADER.unpack(self._head)
         self._head.clear()
-        try:
-            self._channel = Channel(kind)
-        except ValueError as error:
-            raise BadFrame(str(error)) from error
-        if length > LIMIT or (self._channel is Channel.EXIT and length != 1):
-            raise BadFrame(f"{length} bytes announced for {self._channel.name.lower()}")
+        if (channel := _KINDS.get(kind)) is None:
+            raise BadFrame(f"no channel {kind}")
+        if length > LIMIT or (channel is Channel.EXIT and length != 1):
+            raise BadFrame(f"{length} bytes announced on channel {kind}")
+        self._channel = channel
         self._left = length

@@ -10,12 +10,15 @@ they mean, and which of their options are known, is for the daemon (`shim.sessio
 `nix-shim stdio` imports this on every connection, so it must stay small.
 """
 
-import re
-import shlex
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from __future__ import annotations
 
 from shim.preamble import Speaks
+from shim.small import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Final
 
 LIMIT: Final = 1 << 17
 """Longest accepted line in characters; Linux gives one argument of a command as much."""
@@ -24,21 +27,39 @@ NOT_OFFERED: Final = 127
 """Exit code of what is refused, as shells say that there is no such program."""
 
 
-class Accepted(NamedTuple):
+class Accepted(Value):
     """A session that the daemon is to open."""
 
-    speaks: Speaks
-    arguments: tuple[str, ...] = ()
-    """The words of a command, program first; `--write` of a serve session that may write."""
-    greeting: bytes = b""
-    """What the line itself prints on standard output first."""
+    __slots__ = ("arguments", "greeting", "speaks")
+
+    def __init__(
+        self, speaks: Speaks, arguments: tuple[str, ...] = (), greeting: bytes = b""
+    ) -> None:
+        """See the class.
+
+        Args:
+            speaks: what the client will speak.
+            arguments: the words of a command, program first; `--write` of a serve session that may
+                write.
+            greeting: what the line itself prints on standard output first.
+        """
+        self.speaks: Final = speaks
+        self.arguments: Final = arguments
+        self.greeting: Final = greeting
 
 
-class Refused(NamedTuple):
+class Refused(Value):
     """A line that is not answered."""
 
-    message: str
-    """One line for the client's standard error."""
+    __slots__ = ("message",)
+
+    def __init__(self, message: str) -> None:
+        """See the class.
+
+        Args:
+            message: one line for the client's standard error.
+        """
+        self.message: Final = message
 
 
 _SETTINGS: Final[Mapping[str, int]] = {
@@ -82,8 +103,10 @@ _WRAPPERS: Final[Mapping[str, Mapping[str, int]]] = {
 COMMANDS: Final = frozenset({"nix-store", "nix", "mktemp", "readlink", "realpath", "rm"})
 """Programs of which the daemon may know the rest of the line."""
 
-_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_STARTED: Final = re.compile(r"\s*echo started\s*(?:&&|;)\s*")
+_STARTED: Final = "echo started"
+"""What clients put before a session to know when they are logged in (`SSHMaster`)."""
+
+_QUOTING: Final = frozenset("'\"\\")
 _OPERATORS: Final = frozenset("();<>|&")
 
 
@@ -93,10 +116,10 @@ def parse(line: str) -> Accepted | Refused:
         return Refused(
             f"nix-shim: a command of {len(line)} characters is too long: at most {LIMIT}"
         )
-    found = _STARTED.match(line)
-    rest = line[found.end() :] if found else line
+    after = _after_started(line)
+    rest = line if after is None else after
     try:
-        words = _unwrapped(shlex.split(rest))
+        words = _unwrapped(split(rest))
         answer = _session(words) or _command(words, rest)
     except ValueError:  # shlex: a quote or an escape without an end
         answer = None
@@ -105,24 +128,61 @@ def parse(line: str) -> Accepted | Refused:
             f"nix-shim: `{_shown(line)}` is not offered here: boards come for Nix's stores"
             " (ssh-ng://, ssh://) and some of nix-store's commands"
         )
-    return answer._replace(greeting=b"started\n") if found else answer
+    if after is None:
+        return answer
+    return Accepted(answer.speaks, answer.arguments, b"started\n")
+
+
+def _after_started(line: str) -> str | None:
+    """What follows `echo started &&` or `echo started;`; None if `line` begins otherwise."""
+    rest = line.lstrip()
+    if rest.startswith(_STARTED):
+        rest = rest.removeprefix(_STARTED).lstrip()
+        for operator in ("&&", ";"):
+            if rest.startswith(operator):
+                return rest.removeprefix(operator).lstrip()
+    return None
+
+
+def split(line: str) -> list[str]:
+    """The words of `line` as a shell would see them.
+
+    Raises:
+        ValueError: a quote or an escape without an end.
+    """
+    if line.isascii() and line.isprintable() and _QUOTING.isdisjoint(line):
+        return line.split()  # as most lines are, which the library below need not be imported for
+    import shlex  # noqa: PLC0415 - see above
+
+    return shlex.split(line)
 
 
 def _unwrapped(words: Sequence[str]) -> list[str]:
     """`words` from the program on that is meant."""
     left = list(words)
     while left:
-        if _ASSIGNMENT.match(left[0]):
+        if _is_assignment(left[0]):
             del left[0]
         elif (options := _WRAPPERS.get(_name(left[0]))) is not None:
             del left[0]
             while left and left[0] in options:
                 del left[: 1 + options[left[0]]]
-            if left and re.fullmatch(r"-n?-?[0-9]+", left[0]):  # nice -n19, nice -19
+            if left and _is_niceness(left[0]):
                 del left[0]
         else:
             break
     return left
+
+
+def _is_assignment(word: str) -> bool:
+    name, sign, _ = word.partition("=")
+    return bool(sign) and name.isascii() and name.isidentifier()
+
+
+def _is_niceness(word: str) -> bool:
+    """Whether `word` is how `nice` takes a number without a word of its own: `-n19`, `-19`."""
+    number = word.removeprefix("-").removeprefix("n").removeprefix("-")
+    return word.startswith("-") and number.isascii() and number.isdigit()
 
 
 def _name(program: str) -> str:
@@ -172,6 +232,8 @@ def _command(words: Sequence[str], line: str) -> Accepted | None:
     """The command, unless a shell would read more in `line` than one program and its words."""
     if not words or _name(words[0]) not in COMMANDS or "--serve" in words or "\n" in line:
         return None
+    import shlex  # noqa: PLC0415 - sessions, which are most of what is asked for, need none of it
+
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""

@@ -7,20 +7,25 @@ daemon has for it: before a build is accepted Nix clients read lines of it as co
 see `nix::HookInstance`.
 """
 
-import os
-import socket
-import sys
-import threading
-from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from __future__ import annotations
 
-from shim.channels import BadFrame, Channel, Frames
+import os
+import sys
+from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket  # `socket` imports `enum` and more
+from _thread import start_new_thread  # `threading` keeps account of threads, which is not needed
+
 from shim.execline import NOT_OFFERED, SERVE, WORKER, Accepted, Refused, parse, session
 from shim.preamble import BadPreamble, Preamble, Speaks
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final, NoReturn
+
 DEFAULT_SOCKET: Final = "/run/nix-shim/socket"
 DEFAULT_PEER: Final = "board"
-CHUNK: Final = 1 << 18
+CHUNK: Final = 1 << 17
+"""Bytes that are moved at a time at most; a pipe holds half of it."""
 CONNECT_DEADLINE: Final = 10.0
 """Seconds to wait for the daemon to accept; a daemon that is up accepts at once."""
 
@@ -97,40 +102,54 @@ def spoken(of_nix: Sequence[str], asked: str | None) -> Accepted:
     return answer
 
 
-def copy(read: Callable[[int], bytes], write: Callable[[bytes], None]) -> None:
-    """Move bytes until the reader ends or either side is gone."""
+def upstream(connection: socket) -> None:
+    """Send what the client says, and then that it has ended, until the daemon is gone."""
+    buffer = memoryview(bytearray(CHUNK))
     try:
-        while data := read(CHUNK):
-            write(data)
+        while size := os.readv(0, [buffer]):
+            connection.sendall(buffer[:size])
+    except OSError:
+        pass  # either side is gone, or there is no standard input
+    try:
+        connection.shutdown(SHUT_WR)
     except OSError:
         return
 
 
-def write_fully(descriptor: int) -> Callable[[bytes], None]:
-    """A writer to `descriptor` that returns when everything is written."""
-
-    def write(data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-
-    return write
+def write_fully(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of `data`."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
-def spread(read: Callable[[int], bytes]) -> int:
+def downstream(connection: socket) -> int:
+    """Write what the daemon says to standard output, until either side is gone; the exit code."""
+    buffer = memoryview(bytearray(CHUNK))
+    try:
+        while size := connection.recv_into(buffer):
+            write_fully(1, buffer[:size])
+    except OSError:
+        pass
+    return 0
+
+
+def spread(connection: socket) -> int:
     """Write what the daemon's frames carry to where it belongs; the exit code that they end with.
 
     What cannot be written is dropped: a client that closed its standard error still gets the rest.
     """
-    writers = {Channel.STDOUT: write_fully(1), Channel.STDERR: write_fully(2)}
+    from shim.channels import BadFrame, Channel, Frames  # noqa: PLC0415 - most sessions have none
+
+    descriptors = {Channel.STDOUT: 1, Channel.STDERR: 2}
     frames = Frames()
     try:
-        while data := read(CHUNK):
+        while data := connection.recv(CHUNK):
             for channel, payload in frames.feed(data):
                 if channel is Channel.EXIT:
                     return payload[0]
                 try:
-                    writers[channel](payload)
+                    write_fully(descriptors[channel], payload)
                 except OSError:
                     if channel is Channel.STDOUT:
                         return UNAVAILABLE
@@ -142,7 +161,7 @@ def spread(read: Callable[[int], bytes]) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Relay until the daemon closes the session; the exit code is 0 then, or a command's own."""
     path, preamble, greeting = options(arguments, os.environ.get("SSH_ORIGINAL_COMMAND"))
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = socket(AF_UNIX, SOCK_STREAM)
     connection.settimeout(CONNECT_DEADLINE)
     try:
         connection.connect(path)
@@ -154,20 +173,8 @@ def main(arguments: Sequence[str]) -> int:
             UNAVAILABLE,
         )
     connection.settimeout(None)
-    write_fully(1)(greeting)
-
-    def upstream() -> None:
-        copy(lambda size: os.read(0, size), connection.sendall)
-        try:
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
-
+    write_fully(1, greeting)
     # A thread per direction: neither can hold up the other, and the process ends with the daemon's.
-    threading.Thread(target=upstream, daemon=True).start()
-    code = 0
-    if preamble.speaks is Speaks.WORKER:
-        copy(connection.recv, write_fully(1))
-    else:
-        code = spread(connection.recv)
+    start_new_thread(upstream, (connection,))
+    code = downstream(connection) if preamble.speaks is Speaks.WORKER else spread(connection)
     os._exit(code)  # the other thread may be inside a read that nothing will end

@@ -28,7 +28,7 @@ from shim.config.settings import (
 from shim.equivalence.grades import DifferenceClass, Grade
 from shim.errors import ExitCode, ShimError
 from shim.gates.settings import Settings
-from shim.preamble import NAME
+from shim.preamble import is_name
 from shim.systems import SYSTEMS, Systems
 
 SECTIONS: Final = (
@@ -181,7 +181,7 @@ def _check_peers(config: Config) -> list[str]:
     owners: dict[str, str] = {}
     for name, peer in config.peers.items():
         key = f"peers.{name}"
-        if NAME.fullmatch(name) is None:
+        if not is_name(name):
             found.append(f"{key}: not a name of letters, digits and `._@+-`, at most 64")
         if peer.domain not in config.all_domains():
             found.append(f"{key}.domain: there is no domain `{peer.domain}`")

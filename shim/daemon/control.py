@@ -91,7 +91,7 @@ def status(domains: Mapping[str, Services]) -> dict[str, Any]:
             {
                 "peer": live.who.name,
                 "standing": live.who.standing.value,
-                "speaks": live.who.speaks.value,
+                "speaks": live.who.speaks,
                 "domain": live.who.domain,
                 "since": live.since,
                 "doing": live.doing,

@@ -80,7 +80,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         """Reach the daemon and hand it what the client said meanwhile."""
         chan = self._chan
         preamble = Preamble(self._peer, answer.speaks, answer.arguments, tells_endings=True)
-        fields = {"peer": self._peer, "speaks": answer.speaks.value}
+        fields = {"peer": self._peer, "speaks": answer.speaks}
         buffer = self._connection.door.buffer
         relay = Relay(chan, preamble, buffer, lambda how: self._ended(how, fields))
         try:

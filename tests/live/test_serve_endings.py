@@ -51,7 +51,9 @@ class Door:
         self.socket.connect(str(shim.socket))
         self.socket.sendall(preamble.render())
         self.frames = Frames()
-        self.heard: dict[Channel, bytes] = dict.fromkeys(Channel, b"")
+        self.heard: dict[Channel, bytes] = dict.fromkeys(
+            (Channel.STDOUT, Channel.STDERR, Channel.EXIT), b""
+        )
 
     def __enter__(self) -> "Door":  # noqa: PYI034 - never subclassed
         return self

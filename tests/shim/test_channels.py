@@ -13,7 +13,7 @@ def test_every_stream_arrives_whole_however_it_is_cut(
 ) -> None:
     data = b"".join(frame(channel, text) for channel, text in said) + exit_frame(code)
     frames = Frames()
-    heard: dict[Channel, bytes] = dict.fromkeys(Channel, b"")
+    heard = {Channel.STDOUT: b"", Channel.STDERR: b"", Channel.EXIT: b""}
     for start in range(0, len(data), size):
         for channel, text in frames.feed(data[start : start + size]):
             heard[channel] += text

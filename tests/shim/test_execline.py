@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.execline import COMMANDS, LIMIT, Accepted, Refused, parse
+from shim.execline import COMMANDS, LIMIT, Accepted, Refused, parse, split
 from shim.preamble import Speaks
 from shim.session.commandline import PROGRAMS
 
 WORKER = Accepted(Speaks.WORKER)
+STARTED = Accepted(Speaks.WORKER, greeting=b"started\n")
 SERVE = Accepted(Speaks.SERVE, ("--write",))
 DRV = "/nix/store/g1n3d8x2k0yq6z2m5mh0qv2s6m5z3f4b-a.drv"
 
@@ -39,8 +40,8 @@ ACCEPTED = {
     "env NIX_REMOTE=daemon LANG=C nix-daemon --stdio": WORKER,
     "NIX_REMOTE=daemon nix-daemon --stdio": WORKER,
     "exec nix-daemon --stdio": WORKER,
-    "echo started && exec nix-daemon --stdio": WORKER._replace(greeting=b"started\n"),
-    "echo started; nix-daemon --stdio": WORKER._replace(greeting=b"started\n"),
+    "echo started && exec nix-daemon --stdio": STARTED,
+    "echo started; nix-daemon --stdio": STARTED,
     "nix-shim stdio --stdio": WORKER,
     # ssh
     "nix-store --serve --write": SERVE,
@@ -49,6 +50,11 @@ ACCEPTED = {
     "nix-store --serve --write --store local?root=/mnt&x=1": SERVE,
     "nix-store --serve": Accepted(Speaks.SERVE),
     "nice -n20 nix-store --serve --write": SERVE,
+    "nice -20 nix-store --serve --write": SERVE,
+    "nice --5 nix-store --serve --write": SERVE,
+    " \techo started\t&&nix-store\t--serve --write ": Accepted(
+        Speaks.SERVE, ("--write",), b"started\n"
+    ),
     "nix-shim stdio --serve --write": SERVE,
     # what is run beside the stores
     f"nix-store -r {DRV}": command("nix-store", "-r", DRV),
@@ -91,6 +97,12 @@ REFUSED = [
     "env",
     "env -S 'nix-daemon --stdio'",
     "LD_PRELOAD=/tmp/x.so",
+    "1=2 nix-daemon --stdio",
+    "nice 19 nix-daemon --stdio",
+    "nice -n nix-daemon --stdio",
+    "nice -x19 nix-daemon --stdio",
+    "echo startednix-daemon --stdio",
+    "echo started & nix-daemon --stdio",
     "sudo id",
     "nix-daemon",
     "nix-daemon --store auto",
@@ -167,16 +179,27 @@ WORDS = st.sampled_from(
 )
 
 
+@given(st.text(st.sampled_from("ab \\'\"\t\x1f\x85\u2003é#;&-=")))
+def test_words_are_those_that_a_shell_sees(line: str) -> None:
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        with pytest.raises(ValueError, match="No"):
+            split(line)
+    else:
+        assert split(line) == words
+
+
 @given(st.lists(WORDS | st.text(max_size=4), max_size=9).map(" ".join))
 def test_any_line_is_answered(line: str) -> None:
     match parse(line):
-        case Refused(message):
+        case Refused(message=message):
             assert message.isprintable()
             assert message.startswith("nix-shim: ")
-        case Accepted(Speaks.COMMAND, arguments, _):
+        case Accepted(speaks=Speaks.COMMAND, arguments=arguments):
             assert arguments[0] in COMMANDS
             assert not {";", "&&", "|", ">"} & set(arguments)
-        case Accepted(speaks, arguments, _):
+        case Accepted(speaks=speaks, arguments=arguments):
             assert speaks in {Speaks.WORKER, Speaks.SERVE}
             assert set(arguments) <= {"--write"}
             assert {"--stdio", "--serve"} & set(shlex.split(line))

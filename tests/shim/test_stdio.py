@@ -171,13 +171,34 @@ def test_output_errors_and_exit_code_of_a_command_go_where_they_belong(
     assert (done.returncode, done.stdout, done.stderr) == result
 
 
-def test_start_up_imports_no_more_than_it_needs() -> None:
-    program = (
-        "import sys; import shim.__main__, shim.stdio;"
-        "print(*sorted(m for m in ('trio', 'click', 'asyncio', 'structlog', 'protocol', 'rich',"
-        " 'cattrs') if m in sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == ""
+@pytest.mark.parametrize(
+    ("asked", "needed"),
+    [
+        ("nix-daemon --stdio", set()),
+        ("nix-store --serve --write", {"shim.channels"}),
+    ],
+)
+def test_a_session_imports_no_more_than_it_needs(
+    asked: str, needed: set[str], tmp_path: Path
+) -> None:
+    with listen(tmp_path / "s") as listener:
+
+        def daemon() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                receive(connection, body_length(receive(connection, HEADER.size)))
+
+        thread = threading.Thread(target=daemon)
+        thread.start()
+        done = run(
+            ["--socket", str(tmp_path / "s")],
+            SSH_ORIGINAL_COMMAND=asked,
+            PYTHONPROFILEIMPORTTIME="1",
+        )
+        thread.join(60)
+    imported = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    assert set(imported[imported.index("shim") :]) == {
+        *("shim", "shim.stdio", "shim.execline", "shim.preamble", "shim.small"),
+        *("__future__", "_socket", "struct", "_struct"),
+        *needed,
+    }
