@@ -144,7 +144,7 @@ def offline(drv: StorePath, peer: str, config: Config) -> dict[str, Any]:
             failed = state.failure(entry.native, f"{__version__}/{tables.version}")
     wanted = derivation.output_paths()
     makers = tables.makers(min(wanted.values())) if derivation.is_fixed else {}
-    found = counterparts(makers, wanted.values(), this_system(), "a table")
+    found = counterparts(makers, wanted.values(), this_system(), tabled=True)
     facts = Facts(
         path=drv,
         derivation=derivation,

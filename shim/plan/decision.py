@@ -38,6 +38,9 @@ class Counterpart:
     """Its `.drv`, in the serving store or in the one that tables' derivations are in."""
     outputs: frozenset[str]
     """What is wanted, by its own names."""
+    tabled: bool
+    """Whether a table has it.  The store's own came from boards: for those nothing is taken from
+    the store of the tables' derivations, which boards do not see."""
     reason: str
     strategy: Strategy = Strategy.FIXED_OUTPUT
 

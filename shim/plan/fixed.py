@@ -25,7 +25,11 @@ def is_builtin(recipe: Recipe) -> bool:
 
 
 def counterparts(
-    makers: Mapping[StorePath, Derivation], wanted: Iterable[StorePath], system: str, known: str
+    makers: Mapping[StorePath, Derivation],
+    wanted: Iterable[StorePath],
+    system: str,
+    *,
+    tabled: bool,
 ) -> tuple[Counterpart, ...]:
     """Those of `makers` that make what is wanted on this machine, those without a builder first.
 
@@ -33,9 +37,10 @@ def counterparts(
         makers: `.drv` -> derivation, some of which may make it.
         wanted: the output paths.
         system: Nix system of this machine.
-        known: who knows them, for the reason.
+        tabled: whether a table has them, or else the serving store.
     """
     paths = frozenset(wanted)
+    who = "a table" if tabled else "the store"
     found = [
         (drv, derivation)
         for drv, derivation in makers.items()
@@ -48,7 +53,8 @@ def counterparts(
         Counterpart(
             drv,
             frozenset(name for name, path in derivation.output_paths().items() if path in paths),
-            f"{known} has `{drv.base}` ({derivation.platform}) for the same hash",
+            tabled,
+            f"{who} has `{drv.base}` ({derivation.platform}) for the same hash",
         )
         for drv, derivation in found[:MOST]
     )

@@ -36,6 +36,9 @@ let
     } // extra);
     source = make "source-${name}" "busybox wget -q -O $out \\"${url}/${name}/$system\\"" fixed;
     package = make "package-${name}" "busybox cat $src > $out" { src = source; };
+    private = make "private-${name}" "echo $RANDOM$RANDOM$RANDOM > $out" { };
+    nosy = make "source-${name}" "busybox wget -q -O $out \\"${url}/${name}/$system\\"" (
+      fixed // { inherit private; });
     image = make "image-${name}" "busybox cat $src > $out" { src = (of native "arm64").source; };
     builtin = derivation ({
       name = "builtin-${name}";
@@ -132,7 +135,7 @@ class Fetched:
 
 ATTRIBUTES: Final = (
     *("native.source", "here.source", "native.package", "here.package", "here.image"),
-    *("native.builtin", "here.builtin"),
+    *("native.builtin", "here.builtin", "here.private", "here.nosy"),
 )
 
 
@@ -159,11 +162,20 @@ def put(root: Path, *drvs: StorePath) -> None:
     world.run(["nix", "copy", "--derivation", *to, *drvs])
 
 
-def table(output: Path, every: list[Fetched]) -> Path:
-    """A table that knows the packages, and with them their sources."""
+def table(
+    output: Path, every: list[Fetched], kind: str = "package", other: str = "package"
+) -> Path:
+    """A table that knows the packages, and with them their sources.
+
+    Args:
+        output: where it is written.
+        every: what it knows.
+        kind: what of each is the native half of a root pair.
+        other: what is the other half.
+    """
     pairs = output.with_suffix(".pairs")
     pairs.write_text(
-        "".join(f"{each.drvs['native.package']} {each.drvs['here.package']}\n" for each in every)
+        "".join(f"{each.drvs[f'native.{kind}']} {each.drvs[f'here.{other}']}\n" for each in every)
     )
     world.run([world.SHIM, "table", "pair", "--pairs", pairs, "-o", output])
     return output

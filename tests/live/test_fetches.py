@@ -40,6 +40,7 @@ NAMES: Final = (
         "missing",
     ),
     *("fallback", "forged", "unknown", "stored", "strict", "asked", "daemon2", "daemon3", "same"),
+    *("tabled", "untabled"),
 )
 UNKNOWN: Final = {"unknown", "stored", "strict"}
 """Names that the table lacks."""
@@ -273,6 +274,26 @@ def test_the_stores_own_derivation_does_where_no_table_has_one(
     assert answer.result.status is BuildStatus.BUILT
     assert server.systems("stored") == [HERE]
     assert "fixed-output: the store has" in answer.log
+
+
+@pytest.mark.parametrize("tabled", [False, True])
+def test_only_what_a_table_has_gets_anything_from_the_store_of_the_tables(
+    tabled: bool, every: dict[str, Fetched], server: Server, tmp_path: Path
+) -> None:
+    each = every["tabled" if tabled else "untabled"]
+    evaluated, root = tmp_path / "evaluated", tmp_path / "shim" / "serve"
+    for store in (evaluated, root):
+        fetches.put(store, each.drvs["here.nosy"])
+    private = each.out("here.private").lstrip("/")
+    world.run(["nix-store", "--store", f"local?root={evaluated}", "-r", each.drvs["here.private"]])
+    tables = [fetches.table(tmp_path / "table", [each], "source", "nosy")] if tabled else []
+    more = f'[evaluation]\nroot = "{evaluated}"'
+    with Shim(tmp_path / "shim", tables=tables, cross=False, more=more) as shim:
+        answer = flat(shim, each, "native.source")
+    assert answer.result.is_success, answer.said
+    assert server.systems(each.name) == [HERE]
+    same = (evaluated / private).read_bytes() == (root / private).read_bytes()
+    assert same is tabled
 
 
 def test_where_boards_are_not_believed_only_tables_are_asked(

@@ -113,7 +113,7 @@ class Builds:
             self._keepers[0],
             ()
             if domain.serving.root == config.evaluation.root
-            else (local_uri(config.evaluation.root, trusted="true"),),
+            else (local_uri(config.evaluation.root, config.store_dir, trusted="true"),),
         )
         self._maker = Maker(means, self._make_inputs)
         self._logs = KeptLogs(config.state_directory)

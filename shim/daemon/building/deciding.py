@@ -102,7 +102,7 @@ class Decider:
         paths, system = facts.wanted.values(), this_system()
         path = min(paths)
         makers = await trio.to_thread.run_sync(self._tables.makers, path)
-        if found := counterparts(makers, paths, system, "a table"):
+        if found := counterparts(makers, paths, system, tabled=True):
             return replace(facts, counterparts=found)
         if self._domain.uploads is not Uploads.ACCEPT:
             return replace(facts, no_counterpart=NO_COUNTERPART)
@@ -113,7 +113,7 @@ class Decider:
             return {drv: graph[drv] for drv in sorted(derivers) if drv in graph}
 
         makers = await trio.to_thread.run_sync(stored)
-        found = counterparts(makers, paths, system, "the store")
+        found = counterparts(makers, paths, system, tabled=False)
         return replace(facts, counterparts=found, no_counterpart="" if found else NOR_STORE)
 
     def note(self, wanted: Wanted, decision: Decision, peer: str) -> None:

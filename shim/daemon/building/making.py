@@ -293,11 +293,12 @@ class Maker:
     async def _counterpart(self, step: Counterpart, flight: Flight, build_log: BuildLog) -> Outcome:
         """Have the serving store's daemon realise another derivation of the same fixed output.
 
-        The daemon fetches its recipe, and what that needs, from where tables' derivations are.
+        Of a table's it fetches the recipe, and what that needs, from where those derivations are.
         """
+        beside = self._recipes if step.tabled else ()
         async with (
             self._place(flight, build_log),
-            self._serving.connection(beside=self._recipes) as serving,
+            self._serving.connection(beside=beside) as serving,
         ):
             listen = build_log.overhear(flight.narrator.renumber())
             result = await _realise(serving, Built(step.derivation, step.outputs), listen)

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from protocol.store.path import StorePath
@@ -104,7 +105,7 @@ class Narrator:
 
     async def say(self, text: str) -> None:
         """A sentence that the client shows whatever its verbosity."""
-        await self._send(Next(f"{SIGN}{text}\n"))
+        await self._send(sentence(text))
 
     @asynccontextmanager
     async def building(self, derivation: StorePath, text: str) -> AsyncIterator[BuildLog]:
@@ -120,27 +121,33 @@ class Narrator:
 
     def renumber(self) -> Send:
         """A listener for one connection to a daemon that passes everything on under new ids."""
-        known: dict[int, int] = {0: 0}
+        renumbered = renumbering()
 
         async def listen(message: LogMessage) -> None:
-            match message:
-                case StartActivity(id=number, parent=parent):
-                    known[number] = next(_numbers)
-                    await self._send(
-                        StartActivity(
-                            known[number],
-                            message.level,
-                            message.type,
-                            message.text,
-                            message.fields,
-                            known.get(parent, 0),
-                        )
-                    )
-                case StopActivity(id=number):
-                    await self._send(StopActivity(known.pop(number, 0)))
-                case Result(id=number, type=kind, fields=fields):
-                    await self._send(Result(known.get(number, 0), kind, fields))
-                case Next():
-                    await self._send(message)
+            await self._send(renumbered(message))
 
         return listen
+
+
+def sentence(text: str) -> LogMessage:
+    """What every client shows at once, as ours."""
+    return Next(f"{SIGN}{text}\n")
+
+
+def renumbering() -> Callable[[LogMessage], LogMessage]:
+    """What gives the messages of one connection to a daemon new ids."""
+    known: dict[int, int] = {0: 0}
+
+    def renumbered(message: LogMessage) -> LogMessage:
+        match message:
+            case StartActivity(id=number, parent=parent):
+                known[number] = next(_numbers)
+                return replace(message, id=known[number], parent=known.get(parent, 0))
+            case StopActivity(id=number):
+                return StopActivity(known.pop(number, 0))
+            case Result(id=number):
+                return replace(message, id=known.get(number, 0))
+            case _:
+                return message
+
+    return renumbered

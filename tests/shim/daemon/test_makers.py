@@ -42,7 +42,7 @@ def foreign_sources() -> list[StorePath]:
 
 def test_most_sources_of_a_real_package_set_have_a_counterpart() -> None:
     known, sources = tables(), foreign_sources()
-    found = {path: counterparts(known.makers(path), [path], HERE, "a table") for path in sources}
+    found = {path: counterparts(known.makers(path), [path], HERE, tabled=True) for path in sources}
     assert len(sources) == 286
     assert sum(map(bool, found.values())) == 245
     for path, made in found.items():

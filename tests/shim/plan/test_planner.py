@@ -175,7 +175,7 @@ def found(**makers: Derivation) -> tuple[Counterpart, ...]:
     paths = {
         StorePath(f"/nix/store/{digit * 32}-pigz-2.8.drv"): each for digit, each in makers.items()
     }
-    return counterparts(paths, [OUT], "x86_64-linux", "a table")
+    return counterparts(paths, [OUT], "x86_64-linux", tabled=True)
 
 
 def test_a_fixed_output_is_never_planted() -> None:
