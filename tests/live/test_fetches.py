@@ -143,7 +143,12 @@ def test_a_flat_one_is_fetched_without_an_emulator(
 
 @pytest.mark.parametrize(
     ("name", "suite", "scheme"),
-    [("board", None, "ssh-ng://"), ("newer", "trixie", "ssh-ng://"), ("other", None, "ssh://")],
+    [
+        ("board", None, "ssh-ng://"),
+        ("other", None, "ssh://"),
+        ("newer", "trixie", "ssh-ng://"),
+        pytest.param("newest", "sid", "ssh-ng://", marks=pytest.mark.long),
+    ],
 )
 def test_a_stock_board_gets_its_source(
     name: str,
