@@ -25,22 +25,11 @@ from tests.live.world import Board, Shim, SshDoor
 
 WITHOUT_EMULATORS: Final = (sys.executable, "-m", "shim.emulatorless")
 
-NAMES: Final = (
-    *(
-        "flat",
-        "board",
-        "newer",
-        "other",
-        "once",
-        "image",
-        "builtin",
-        "told",
-        "path",
-        "graph",
-        "missing",
-    ),
-    *("fallback", "forged", "unknown", "stored", "strict", "asked", "daemon2", "daemon3", "same"),
-    *("tabled", "untabled"),
+NAMES: Final = tuple(
+    (
+        "flat board newer newest other once image builtin told path graph missing fallback forged"
+        " unknown stored strict asked daemon2 daemon3 same tabled untabled"
+    ).split()
 )
 UNKNOWN: Final = {"unknown", "stored", "strict"}
 """Names that the table lacks."""
