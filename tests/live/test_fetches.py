@@ -25,11 +25,10 @@ from tests.live.world import Board, Shim, SshDoor
 
 WITHOUT_EMULATORS: Final = (sys.executable, "-m", "shim.emulatorless")
 
-NAMES: Final = tuple(
-    (
-        "flat board newer newest other once image builtin told path graph missing fallback forged"
-        " unknown stored strict asked daemon2 daemon3 same tabled untabled"
-    ).split()
+NAMES: Final = (
+    *("flat", "board", "newer", "newest", "other", "once", "image", "builtin", "told", "path"),
+    *("graph", "missing", "fallback", "forged", "unknown", "stored", "strict", "asked"),
+    *("daemon2", "daemon3", "same", "tabled", "untabled"),
 )
 UNKNOWN: Final = {"unknown", "stored", "strict"}
 """Names that the table lacks."""
