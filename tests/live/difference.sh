@@ -77,13 +77,13 @@ nix-store --gc --print-dead | sort
 nix-store --optimise; echo $?
 # == damage and repair
 path=$(nix-build $THINGS -A input --no-out-link)
-chmod u+w $BASE/store$path
-echo damaged > $BASE/store$path
+chmod u+w $ROOT$path
+echo damaged > $ROOT$path
 nix-store --verify --check-contents; echo $?
 nix-store --verify --check-contents --repair; echo $?
 nix-store --realise --repair $path; echo $?
 nix-store --realise $(nix-instantiate $THINGS -A input) --repair; echo $?
-cat $BASE/store$path
+cat $ROOT$path
 # == delete
 nix-store --delete $(nix-instantiate $THINGS -A fixed); echo $?
 # == collect garbage

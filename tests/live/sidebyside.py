@@ -57,7 +57,7 @@ CONFIG: Final = """\
 socket = "{base}/front"
 state-directory = "{base}/state"
 [serving]
-root = "{base}/store"
+root = "{root}"
 socket = "{base}/real"
 start = false
 [deadlines]
@@ -65,6 +65,10 @@ shutdown = 2
 drain = 5
 """
 
+
+SOCKET: Final = "unix://$BASE/front"
+SSH: Final = "ssh-ng://localhost?remote-program=$BASE/program"
+"""Ways to the store, for commands; the second goes past SSH, but for that name only."""
 
 NOBODY: Final = 65534
 """Number of a user whom no nix-daemon trusts."""
@@ -89,6 +93,8 @@ class Side:
     shim: bool
     more: str = ""
     """Further keys of the shim's configuration; `{base}` is replaced."""
+    own: bool = False
+    """Whether its store directory is another than `/nix/store`, and state and log with it."""
     running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def _enter(self, suite: str | None) -> list[str | Path]:
@@ -97,9 +103,23 @@ class Side:
         return [world.ROOT / "scripts" / "in-root", "--bind", self.base.parent, suite]
 
     @property
+    def root(self) -> str:
+        """Where the store's files lie, up to their store path."""
+        return "" if self.own else f"{self.base}/store"
+
+    def _uri(self, scheme: str) -> str:
+        return scheme if self.own else f"{scheme}?root={self.root}"
+
+    @property
     def _environ(self) -> dict[str, str]:
+        own = {
+            "NIX_STORE_DIR": f"{self.base}/own/store",
+            "NIX_STATE_DIR": f"{self.base}/own/var/nix",
+            "NIX_LOG_DIR": f"{self.base}/own/log",
+        }
         return {
             **os.environ,
+            **(own if self.own else {}),
             "NIX_CONFIG": NIX_CONFIG,
             "NIX_CONF_DIR": str(self.base / "etc"),
             "NIX_SHIM_CACHE": str(world.CACHE),
@@ -133,17 +153,18 @@ class Side:
     def restart(self) -> None:
         """Start what was stopped, or without the shim what ran with it."""
         socket = self.base / ("real" if self.shim else "front")
-        store = f"local?root={self.base}/store"
         self._start(
             [*self._enter(self.daemon), "nix-daemon"],
             socket,
-            NIX_REMOTE=store,
+            NIX_REMOTE=self._uri("local"),
             NIX_DAEMON_SOCKET_PATH=str(socket),
         )
         if self.shim:
             config = self.base / "shim.toml"
             more = self.more.replace("{base}", str(self.base))
-            config.write_text(CONFIG.format(base=self.base, more=more))
+            if self.own:
+                more += f'store-dir = "{self.base}/own/store"\n'
+            config.write_text(CONFIG.format(base=self.base, root=self.root or "/", more=more))
             self._start([world.SHIM, "serve", "--config", config], self.base / "front")
 
     def stop(self) -> None:
@@ -152,9 +173,7 @@ class Side:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
 
-    def run(
-        self, script: str, *, user: int = 0, remote: str = "unix://$BASE/front?root=$BASE/store"
-    ) -> tuple[int, str, str]:
+    def run(self, script: str, *, user: int = 0, remote: str = SOCKET) -> tuple[int, str, str]:
         """Exit code, standard output and standard error of a script, without what cannot agree.
 
         Args:
@@ -162,7 +181,9 @@ class Side:
             user: number of the user on whose account the daemon is spoken to.
             remote: the store that commands speak to.
         """
-        client = become(user if remote.startswith("unix:") else 0)
+        client = become(user if remote == SOCKET else 0)
+        if remote == SOCKET:
+            remote = self._uri(f"unix://{self.base}/front")
         done = subprocess.run(
             [
                 *self._enter(self.client),
@@ -178,6 +199,7 @@ class Side:
                 **self._environ,
                 "NIX_REMOTE": remote.replace("$BASE", str(self.base)),
                 "BASE": str(self.base),
+                "ROOT": self.root,
                 "THINGS": str(self.base / "things.nix"),
                 "PROGRAM": self._program(user),
             },
@@ -192,7 +214,7 @@ class Side:
             environ = f"PYTHONPATH={world.ROOT}"
             command = [sys.executable, "-m", "shim", "stdio", "--socket", f"{self.base}/front"]
         else:
-            environ = f"NIX_REMOTE=unix://{self.base}/front?root={self.base}/store"
+            environ = f"NIX_REMOTE={self._uri(f'unix://{self.base}/front')}"
             command = [*become(user), "nix-daemon"]
         inside = [] if self.shim else map(str, self._enter(self.daemon))
         home = f"HOME={self.base}/home"
@@ -211,7 +233,7 @@ class Side:
     def contents(self) -> dict[str, object]:
         """The store: what is valid, with everything known of it but times."""
         shown = subprocess.run(
-            ["nix", "path-info", "--all", "--json", "--store", f"local?root={self.base}/store"],
+            ["nix", "path-info", "--all", "--json", "--store", self._uri("local")],
             capture_output=True,
             text=True,
             check=True,
@@ -220,7 +242,8 @@ class Side:
         infos = json.loads(shown.stdout)
         for info in infos:
             info.pop("registrationTime", None)
-        files = sorted(path.name for path in (self.base / "store/nix/store").iterdir())
+        store = self.base / ("own/store" if self.own else "store/nix/store")
+        files = sorted(path.name for path in store.iterdir())
         return {"valid": sorted(infos, key=lambda info: str(info["path"])), "files": files}
 
 

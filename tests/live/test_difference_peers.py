@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.live.sidebyside import NOBODY, Side, both
+from tests.live.sidebyside import NOBODY, SOCKET, SSH, Side, both
 from tests.live.test_difference import COMMANDS, DELEGATE, combinations, folder, needs
 
 __all__ = ["folder"]
@@ -56,10 +56,6 @@ def heard(side: Side, script: str, remote: str) -> tuple[int, str, str]:
     """What a peer is told, or a user who is not trusted."""
     code, out, err = side.run(script, user=NOBODY, remote=remote)
     return code, TRUST.sub("", out), TRUST.sub("", UNWANTED.sub("", err))
-
-
-SOCKET = "unix://$BASE/front?root=$BASE/store"
-SSH = "ssh-ng://localhost?remote-program=$BASE/program"
 
 
 @pytest.mark.parametrize(

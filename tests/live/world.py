@@ -147,6 +147,7 @@ def inputs(drv: str) -> list[str]:
 
 
 CONFIG: Final = """\
+{top}
 socket = "{base}/shim.sock"
 state-directory = "{base}/state"
 systems = [{systems}]
@@ -192,6 +193,8 @@ class Shim:
     """Other deadlines than `DEADLINES`."""
     more: str = ""
     """Further sections of the configuration."""
+    top: str = ""
+    """Further keys before all sections."""
     serving_more: str = ""
     """Further keys of the serving store."""
     plant_more: str = ""
@@ -241,6 +244,7 @@ class Shim:
                     for name, seconds in {**DEADLINES, **self.deadlines}.items()
                 ),
                 more=self.more,
+                top=self.top,
                 serving_more=self.serving_more,
                 plant_more=self.plant_more,
             )

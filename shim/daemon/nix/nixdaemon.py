@@ -19,6 +19,7 @@ from urllib.parse import quote
 import structlog
 import trio
 
+from protocol.store.path import STORE_DIR
 from shim.config import DEFAULT_DOMAIN, Config, Domain, NixStore
 from shim.errors import ExitCode, ShimError
 
@@ -45,9 +46,15 @@ class Launch:
     environment: Mapping[str, str]
 
 
-def local_uri(root: Path, **parameters: str) -> str:
-    """A store URI for the local store below `root` (`nix help-stores`, local store)."""
-    options = {"root": str(root), **parameters} if root != Path("/") else parameters
+def local_uri(root: Path, store_dir: str, **parameters: str) -> str:
+    """A store URI for the local store below `root` (`nix help-stores`, local store).
+
+    Nix puts the files to `ROOT/nix/store` whatever the store directory is, unless it is told.
+    """
+    options = {"root": str(root)} if root != Path("/") else {}
+    if store_dir != STORE_DIR:
+        options |= {"store": store_dir, "real": str(root / store_dir.lstrip("/"))}
+    options |= parameters
     query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in options.items())
     return f"local?{query}" if query else "local"
 
@@ -71,10 +78,12 @@ COMMON: Final = {
 """
 
 
-def _environment(store: NixStore, where: Path, settings: Mapping[str, str]) -> dict[str, str]:
+def _environment(
+    config: Config, store: NixStore, where: Path, settings: Mapping[str, str]
+) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
     return kept | {
-        "NIX_REMOTE": local_uri(store.root),
+        "NIX_REMOTE": local_uri(store.root, config.store_dir),
         "NIX_DAEMON_SOCKET_PATH": str(where),
         "NIX_CONFIG": nix_config({**COMMON, **settings, **store.settings}),
         "HOME": str(where.parent),
@@ -90,7 +99,7 @@ def serving_launch(config: Config, name: str, domain: Domain) -> Launch:
         _called("serving nix-daemon", name),
         where,
         (*DEATH, domain.serving.program),
-        _environment(domain.serving, where, settings),
+        _environment(config, domain.serving, where, settings),
     )
 
 
@@ -104,7 +113,9 @@ def plant_launch(config: Config, name: str, domain: Domain) -> Launch | None:
     where = domain.plant.socket or _folder(config, name) / "plant" / "socket"
     roots = dict.fromkeys((domain.serving.root, config.evaluation.root))
     settings = {
-        "substituters": " ".join(local_uri(root, trusted="true") for root in roots),
+        "substituters": " ".join(
+            local_uri(root, config.store_dir, trusted="true") for root in roots
+        ),
         "require-sigs": "false",  # what lies in the stores beside it was accepted there
         "allowed-users": "root",  # and nobody else may add what needs no signature
         "fallback": "true",
@@ -114,7 +125,7 @@ def plant_launch(config: Config, name: str, domain: Domain) -> Launch | None:
         _called("plant nix-daemon", name),
         where,
         (*WITHOUT_EMULATORS, domain.plant.program),
-        _environment(domain.plant, where, settings),
+        _environment(config, domain.plant, where, settings),
     )
 
 
