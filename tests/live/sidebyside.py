@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -212,7 +211,7 @@ class Side:
         outside = ["nsenter", f"--mount=/proc/{os.getpid()}/ns/mnt"] if self.client else []
         if self.shim:
             environ = f"PYTHONPATH={world.ROOT}"
-            command = [sys.executable, "-m", "shim", "stdio", "--socket", f"{self.base}/front"]
+            command = [str(world.SHIM), "stdio", "--socket", f"{self.base}/front"]
         else:
             environ = f"NIX_REMOTE={self._uri(f'unix://{self.base}/front')}"
             command = [*become(user), "nix-daemon"]
