@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import ProtocolError
+from protocol.store.path import BadStorePath
 from protocol.transcript.compare import USUAL
 from protocol.transcript.replay import Player, Recorded, Report, play_client, play_server
 from shim import tape
@@ -131,6 +132,12 @@ def replay_client(
 def _guarded(player: Player, connection: socket.socket, file: Path, patience: float) -> Report:
     try:
         return perform(player, connection, patience)
+    except BadStorePath as error:
+        raise ShimError(
+            f"replaying `{file}`: {error}",
+            hint="a recording is of one store directory: see `nix-shim record --store-dir`",
+            code=ExitCode.DATA,
+        ) from error
     except (ProtocolError, Silent) as error:
         raise ShimError(f"replaying `{file}`: {error}", code=ExitCode.DATA) from error
 
@@ -144,11 +151,20 @@ def replay_server(
     """Stand in for the recorded daemon, one recording for each connection, in this order.
 
     Raises:
-        ShimError: no recording, or a client that breaks the protocol.
+        ShimError: no recording, no client within `patience`, or one that breaks the protocol.
+        OSError: the listener is closed.
     """
+    listener.settimeout(patience)
     for file in files:
         recorded = read(file)
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            raise ShimError(
+                f"replaying `{file}`: no client came within {patience:g} s",
+                hint="each recording is played for a connection of its own",
+                code=ExitCode.DATA,
+            ) from None
         with connection:
             yield file, _guarded(play_server(recorded, exempt), connection, file, patience)
 
@@ -156,7 +172,9 @@ def replay_server(
 class StandIn:
     """A recorded daemon at a socket, in a thread; see `standing_in`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, files: Sequence[Path], path: Path) -> None:
+        self.files = files
+        """The recordings that it plays."""
         self.socket = path
         """Where clients find it."""
         self.reports: dict[Path, Report] = {}
@@ -175,7 +193,7 @@ def standing_in(
         path: the socket to make.
         exempt: names of `protocol.transcript.compare.EXEMPTIONS`.
     """
-    stand_in = StandIn(path)
+    stand_in = StandIn(files, path)
 
     def serve(listener: socket.socket) -> None:
         try:

@@ -53,7 +53,7 @@ def nix_stand_in(nix_sockets: Path) -> Iterator[Callable[..., Path]]:
     """Stand in for recorded daemons: `nix_stand_in(FILE, ...)` gives the socket to connect to.
 
     One recording is played for each connection, in order.  At the end of the test it fails if a
-    client asked something else than was recorded.
+    client asked something else than was recorded, or did not come.
     """
     stand_ins: list[replaying.StandIn] = []
     with ExitStack() as stack:
@@ -67,9 +67,11 @@ def nix_stand_in(nix_sockets: Path) -> Iterator[Callable[..., Path]]:
     for each in stand_ins:
         if each.failure is not None:
             pytest.fail(str(each.failure))
-        for file, report in each.reports.items():
-            if report.differences:
-                pytest.fail(f"{file}:\n{account(report)}")
+        for file in each.files:
+            if file not in each.reports:
+                pytest.fail(f"{file}: no client came")
+            if each.reports[file].differences:
+                pytest.fail(f"{file}:\n{account(each.reports[file])}")
 
 
 @pytest.fixture

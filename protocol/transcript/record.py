@@ -165,11 +165,14 @@ class RecordingReader:
             raise LimitExceeded(f"an object of more than {_MAX_OBJECT} bytes") from None
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             # Limits of the unpacker, and keys that cannot be keys, arrive as plain ValueErrors.
-            raise BadRecording(f"not MessagePack behind byte {self._complete}: {error}") from None
+            raise self._bad(f"not MessagePack behind byte {self._complete}: {error}") from None
         if not isinstance(item, list) or len(item) != 3:
-            raise BadRecording(f"expected a list of three behind byte {self._complete}")
+            raise self._bad(f"expected a list of three behind byte {self._complete}")
         self._complete = self._unpacker.tell()
         return item
+
+    def _bad(self, why: str) -> BadRecording:
+        return BadRecording(why if self.header else f"not a recording: {why}")
 
 
 def _pack(value: list[Any]) -> bytes:

@@ -26,7 +26,7 @@ SHIM = Path(sys.executable).parent / "nix-shim"
 
 
 def one(pattern: str) -> Path:
-    return next(file for file in RECORDINGS if pattern in name_of(file))
+    return next(file for file in RECORDINGS if name_of(file).startswith(pattern))
 
 
 BUILD = one("2.8.0/worker-build-1")
@@ -79,6 +79,60 @@ def test_a_daemon_that_says_nothing_is_given_up(nix_sockets: Path) -> None:
     path = nix_sockets / "socket"
     with tape.listening(path), pytest.raises(ShimError, match=r"said nothing for 0\.1 s"):
         replaying.replay_client(BUILD, path, patience=0.1)
+
+
+def test_a_client_that_does_not_come_is_given_up(nix_sockets: Path) -> None:
+    with tape.listening(nix_sockets / "socket") as listener:
+        played = replaying.replay_server([BUILD], listener, patience=0.1)
+        with pytest.raises(ShimError, match=r"no client came within 0\.1 s"):
+            next(played)
+
+
+def test_a_recording_of_another_store_directory_is_named(nix_sockets: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.nixrec"
+    moved.write_bytes(BUILD.read_bytes().replace(b"/nix/store", b"/own/store", 1))
+    with (
+        replaying.standing_in([BUILD], nix_sockets / "socket") as stand_in,
+        pytest.raises(ShimError, match="nix-shim record --store-dir"),
+    ):
+        replaying.replay_client(moved, stand_in.socket)
+
+
+PYTEST = """
+pytest_plugins = ["shim.testing"]
+
+def test_a_client(nix_stand_in):
+    from pathlib import Path
+    socket = nix_stand_in(Path({file!r}))
+    from shim.replaying import replay_client
+    {client}
+"""
+
+
+@pytest.mark.parametrize(
+    ("client", "says"),
+    [
+        ("pass", "no client came"),
+        ("replay_client(Path({other!r}), socket, exempt={{'settings'}})", "recorded:"),
+        ("replay_client(Path({file!r}), socket)", ""),
+    ],
+    ids=["nobody", "another", "the same"],
+)
+def test_a_stand_in_fails_the_test_whose_client_is_another(
+    client: str, says: str, tmp_path: Path
+) -> None:
+    names = {"file": str(BUILD), "other": str(one("2.8.0/worker-upkeep-4"))}
+    (tmp_path / "test_it.py").write_text(PYTEST.format(client=client.format(**names), **names))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode == (1 if says else 0), done.stdout
+    assert says in done.stdout
 
 
 def test_an_old_socket_is_replaced_and_one_in_use_is_not(nix_sockets: Path) -> None:
@@ -178,12 +232,25 @@ def test_a_programs_exit_code_is_ours(tmp_path: Path) -> None:
             ExitCode.DATA,
             "the recording is empty",
         ),
+        (
+            ("replay", "--client", "/etc/passwd", "--against", "{tmp}/no"),
+            ExitCode.DATA,
+            "not a recording",
+        ),
+        (("replay", "--server", "{cut}", "--listen", "{tmp}/no"), ExitCode.DATA, "in the middle"),
+        (
+            ("replay", "--server", str(BUILD), "--listen", "{tmp}/no/no"),
+            ExitCode.UNAVAILABLE,
+            "cannot listen at",
+        ),
     ],
 )
 def test_mistakes_are_named(
     arguments: tuple[str, ...], code: int, says: str, tmp_path: Path
 ) -> None:
-    done = run(*(each.format(tmp=tmp_path) for each in arguments))
+    cut = tmp_path / "cut"
+    cut.write_bytes(BUILD.read_bytes()[:30])
+    done = run(*(each.format(tmp=tmp_path, cut=cut) for each in arguments))
     assert done.returncode == code
     assert says in done.stderr.decode()
 
