@@ -10,8 +10,10 @@ import contextlib
 import itertools
 import os
 import shutil
+import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,7 @@ from pathlib import Path
 from tests.live import world
 from tests.live.world import GatewayDoor, Shim, SshDoor
 
+STARTS = 40
 CONNECTIONS = 15
 ROUNDS = 10
 COPIES = 5
@@ -84,6 +87,7 @@ def main() -> None:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as folder, ways(Path(folder)) as doors:
         ping = lambda way: way.nix("store", "ping", "--store", way.url)  # noqa: E731 - one expression
+        starts(Path(folder))
         compare(CONNECT, doors, ping, CONNECTIONS)
         builds(doors, Path(folder))
         source = Path(folder) / "source"
@@ -96,6 +100,34 @@ def main() -> None:
             copies(doors, path, Path(folder) / "down")
         finally:
             world.run(["nix-store", "--delete", path])
+
+
+def starts(folder: Path) -> None:
+    """From the start of a relay to the client's first byte at the daemon, and Python's share."""
+    path = folder / "listening"
+    relay = [str(world.SHIM), "stdio", "--socket", str(path)]
+    bare = [sys.executable, "-c", "import os; os._exit(0)"]
+    relays, pythons = [], []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for _ in range(STARTS):
+            begin = time.perf_counter()
+            with subprocess.Popen(relay, stdin=subprocess.PIPE) as process:
+                assert process.stdin is not None
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+                connection, _ = listener.accept()
+                with connection, connection.makefile("rb") as said:
+                    said.readline()  # its preamble has no line's end
+                    relays.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+            subprocess.run(bare, check=True)
+            pythons.append(time.perf_counter() - begin)
+    print(
+        f"start of nix-shim stdio to its first byte {1000 * statistics.median(relays):.1f} ms,"
+        f" of that Python's own start {1000 * statistics.median(pythons):.1f} ms"
+    )
 
 
 def builds(doors: Sequence[Way], folder: Path) -> None:
