@@ -56,6 +56,51 @@ def test_bytes_go_both_ways_and_the_end_too(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
+def test_neither_direction_waits_for_the_other(tmp_path: Path) -> None:
+    payload = os.urandom(3_000_000)
+    with listen(tmp_path / "s") as listener:
+        said: list[bytes] = []
+
+        def daemon() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                receive(connection, body_length(receive(connection, HEADER.size)))
+                connection.sendall(payload[::-1])  # while what the client says is not taken
+                said.append(receive(connection, len(payload) + 1))
+
+        thread = threading.Thread(target=daemon)
+        thread.start()
+        done = subprocess.run(
+            [*COMMAND, "--socket", str(tmp_path / "s")],
+            input=payload,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        thread.join(60)
+    assert said == [payload]
+    assert done.stdout == payload[::-1]
+
+
+def test_what_the_line_itself_prints_comes_before_what_the_daemon_says(tmp_path: Path) -> None:
+    with listen(tmp_path / "s") as listener:
+
+        def daemon() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                receive(connection, body_length(receive(connection, HEADER.size)))
+                connection.sendall(b"greeting of nix-daemon")
+
+        thread = threading.Thread(target=daemon)
+        thread.start()
+        done = run(
+            ["--socket", str(tmp_path / "s")],
+            SSH_ORIGINAL_COMMAND="echo started && nix-daemon --stdio",
+        )
+        thread.join(60)
+    assert done.stdout == "started\ngreeting of nix-daemon"
+
+
 def test_a_daemon_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--socket", str(tmp_path / "none")],
