@@ -55,6 +55,13 @@ nix copy --from local?root=$BASE/other --to $NIX_REMOTE $path; echo $?
 # == copy from
 nix copy --no-check-sigs --from $NIX_REMOTE --to local?root=$BASE/third $(nix-build $THINGS -A tree --no-out-link)
 nix path-info --all --store local?root=$BASE/third | sort
+# == content-addressed
+nix-build $THINGS -A resting --no-out-link
+nix build -f $THINGS resting floating floating.doc --no-link --json | sed 's/"\(start\|stop\)Time":[0-9]*/"\1Time":0/g; s/"cpu[A-Za-z]*":[0-9]*//g'
+nix realisation info -f $THINGS resting floating --json
+nix copy --no-check-sigs --from $NIX_REMOTE --to local?root=$BASE/third -f $THINGS resting; echo $?
+# == content-addressed, up
+nix copy --no-check-sigs --from local?root=$BASE/third --to $NIX_REMOTE -f $THINGS resting; echo $?
 # == build there what is evaluated here
 store=$NIX_REMOTE
 unset NIX_REMOTE

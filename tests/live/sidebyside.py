@@ -24,7 +24,7 @@ build-users-group =
 substituters =
 max-jobs = 1
 cores = 1
-experimental-features = nix-command
+experimental-features = nix-command ca-derivations
 warn-dirty = false
 """
 
@@ -44,6 +44,10 @@ in rec {
     name = "fixed"; outputHashMode = "flat"; outputHashAlgo = "sha256";
     outputHash = builtins.hashString "sha256" "fixed\\n";
   } "echo fixed > $out";
+  ca = { __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; };
+  floating = sh ({ name = "floating"; outputs = [ "out" "doc" ]; } // ca)
+    "echo floating > $out; echo $out > $doc";
+  resting = sh ({ name = "resting"; inherit floating; } // ca) "echo on $floating > $out";
   mismatch = sh {
     name = "mismatch"; outputHashMode = "flat"; outputHashAlgo = "sha256";
     outputHash = builtins.hashString "sha256" "else";

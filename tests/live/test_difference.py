@@ -71,7 +71,7 @@ def test_nobody_can_tell_the_shim_from_the_daemon(
 
 DELEGATE: Final = """\
 export NIX_REMOTE=local?root=$BASE/board
-builder="ssh-ng://localhost?remote-program=$PROGRAM x86_64-linux - 4 1 - - -"
+builder="ssh-ng://localhost?remote-program=$PROGRAM x86_64-linux - 4 1 ca-derivations - -"
 delegate() { nix-build $THINGS -A $1 --no-out-link --max-jobs 0 --builders "$builder"; }
 """
 """A board; its builder is the machine of the daemon."""
@@ -137,11 +137,11 @@ def test_a_builder_is_the_same_through_the_shim(
     """Builder mode, for the machine's own system: boards of it are relayed."""
     needs(client)
     needs(daemon)
-    script = DELEGATE + "for name in input tree fixed failing; do delegate $name; echo $?; done"
+    script = DELEGATE + "for name in input tree fixed resting failing; do delegate $name; echo $?; done"
     with both(folder, client, daemon, TRUSTED) as (direct, relayed):
         said = relayed.run(script)
         assert said == direct.run(script)
         assert without_signatures(relayed.contents()) == without_signatures(direct.contents())
     assert [line[-5:] for line in said[1].splitlines()] == [
-        *("input", "0", "-tree", "0", "fixed", "0", "1")
+        *("input", "0", "-tree", "0", "fixed", "0", "sting", "0", "1")
     ]

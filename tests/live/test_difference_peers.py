@@ -16,6 +16,7 @@ from tests.live.test_difference import COMMANDS, DELEGATE, combinations, folder,
 __all__ = ["folder"]
 
 REFUSED: Final = {
+    "content-addressed, up": "RegisterDrvOutput",
     "sign, with a key that is new each time": "AddSignatures",
     "roots": "FindRoots",
     "live and dead": "CollectGarbage",
