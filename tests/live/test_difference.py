@@ -137,7 +137,8 @@ def test_a_builder_is_the_same_through_the_shim(
     """Builder mode, for the machine's own system: boards of it are relayed."""
     needs(client)
     needs(daemon)
-    script = DELEGATE + "for name in input tree fixed resting failing; do delegate $name; echo $?; done"
+    names = "input tree fixed resting failing"
+    script = f"{DELEGATE}for name in {names}; do delegate $name; echo $?; done"
     with both(folder, client, daemon, TRUSTED) as (direct, relayed):
         said = relayed.run(script)
         assert said == direct.run(script)
