@@ -83,8 +83,8 @@ def _say(connection: socket.socket, data: bytes, patience: float) -> bytes | Non
                 view = view[connection.send(view) :]
             except BlockingIOError:
                 continue
-            except OSError:
-                ended = not pieces
+            except OSError:  # it has closed: what it said before is still to be heard
+                pieces.append(_receive(connection) or b"")
                 break
         else:
             piece = _receive(connection)
