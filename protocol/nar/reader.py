@@ -90,6 +90,16 @@ class NarReader:
         """How many bytes of the NAR have been read; its size once `finished`."""
         return self._passed + self._at
 
+    @property
+    def contents_left(self) -> int:
+        """How many bytes of a file come next, whatever they are; 0: a look has to be taken."""
+        return self._left if self._step == self._contents and not self._buffer else 0
+
+    def skip(self, count: int) -> None:
+        """Leave out bytes of a file, at most `contents_left`: somebody else has seen to them."""
+        self._left -= count
+        self._passed += count
+
     def feed(self, data: bytes) -> list[Event]:
         """Read some more bytes.
 

@@ -65,6 +65,11 @@ class Machine(Generic[E]):
             self._break(RemoteProtocolError(f"more than {MAX_AHEAD} bytes were sent out of turn"))
         self._source.feed(data)
 
+    @property
+    def ahead(self) -> int:
+        """Bytes that were received and have not been read."""
+        return len(self._source)
+
     def next_event(self) -> E | None:
         """What has happened next; None when that takes more bytes, or an act of ours.
 

@@ -212,6 +212,16 @@ class ClientConnection(Machine[ClientEvent]):
             self._step = self._end_reply
         return ReplyData(data) if data else None
 
+    @property
+    def contents_left(self) -> int:
+        """How many bytes of a file within a reply's NAR come next; 0: a look has to be taken."""
+        within = self._step == self._read_nar and not len(self._source)
+        return self._nar.reader.contents_left if within else 0
+
+    def skip_contents(self, count: int) -> None:
+        """Leave out bytes of a file, at most `contents_left`: somebody else has passed them on."""
+        self._nar.reader.skip(count)
+
     def _end_reply(self) -> ClientEvent:
         self._finish()
         return ReplyEnd()

@@ -10,7 +10,6 @@ that a piece of the body could not be told from the next request.  What cannot b
 reported by `RemoteProtocolError` and need not be wrong: a later Nix may speak so.
 """
 
-import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -22,10 +21,9 @@ from protocol.wire.bodies import Body as BodyReader
 from protocol.wire.bodies import SkippedFrames
 from protocol.wire.operation import Body, Operation
 from protocol.wire.source import Source, Underrun
-from protocol.worker import forms, handshake, stderr
+from protocol.worker import forms, handshake, skimming, stderr
 from protocol.worker.events import Asked, BodyEnd, Greeted
 from protocol.worker.forms import Form
-from protocol.worker.messages import AddTempRoot, IsValidPath, NarFromPath, QueryPathInfo
 from protocol.worker.registry import REGISTRY
 from protocol.worker.versions import FEATURES, NEWEST, OLDEST
 
@@ -34,14 +32,6 @@ Followed = Greeted | Asked | BodyEnd
 
 KNOWN: Final = FEATURES
 """Features whose layouts are known here.  With another one agreed on, nothing can be followed."""
-
-_HEAD: Final = struct.Struct("<QQ")
-"""The number of an operation and the length of the text behind it."""
-
-_OF_ONE_PATH: Final = frozenset(
-    each.operation.code for each in (IsValidPath, AddTempRoot, QueryPathInfo, NarFromPath)
-)
-"""What is asked for each path that is copied."""
 
 
 class Follower:
@@ -89,11 +79,11 @@ class Follower:
             data: bytes that the client has sent.
 
         Returns:
-            Whether they were one whole request that only names a path, or belong to a framed body.
+            Whether they were one request that `skimming` knows, or belong to a framed body.
             They may be passed on and are not reported; of anything else nothing was taken.
         """
         if self._source.inside or not (
-            self._is_of_one_path(data)
+            skimming.request(data)
             if self._step == self._read_code
             else self._step == self._read_body and self._skim_frames(data)
         ):
@@ -101,12 +91,6 @@ class Follower:
         self._fed += len(data)
         self.position += len(data)
         return True
-
-    def _is_of_one_path(self, data: bytes) -> bool:
-        if len(data) < _HEAD.size:
-            return False
-        code, length = _HEAD.unpack_from(data)
-        return code in _OF_ONE_PATH and len(data) == _HEAD.size + length + -length % 8
 
     def _skim_frames(self, data: bytes) -> bool:
         if not isinstance(self._body, SkippedFrames) or not self._body.skim(data):

@@ -193,6 +193,11 @@ class ServerConnection(Machine[ServerEvent]):
     # -- what we say
 
     @property
+    def is_between(self) -> bool:
+        """Whether the next byte of the client begins a request."""
+        return self._greeted and self._step == self._read_code and not self._source.inside
+
+    @property
     def pulls(self) -> bool:
         """Whether the body under way comes only if `next_event` asks for it."""
         return self._step in (self._pull, self._read_piece)

@@ -1,7 +1,7 @@
 """What the daemon remembers between runs: failed plants and what became of each build (SQLite).
 
-One connection, used from the trio thread: statements are short and the file is local.  WAL with
-`synchronous=NORMAL` keeps the file whole if we are killed at any instant.
+One connection, written to from the trio thread: statements are short and the file is local.  WAL
+with `synchronous=NORMAL` keeps the file whole if we are killed at any instant.
 """
 
 import json
@@ -326,7 +326,8 @@ def _record(row: tuple[Any, ...]) -> BuildRecord:
 
 def _write(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, isolation_level=None)
+    # SQLite takes turns by itself (`sqlite3.threadsafety` 3); sessions' threads only read.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     version = _version(connection, path)

@@ -73,6 +73,11 @@ class Remote(Generic[M, E]):
         self._sending = trio.Lock()
         self._closing: bool | None = None
 
+    @property
+    def pipe(self) -> Pipe:
+        """What it is reached by, for those who wait for it themselves."""
+        return self._stream
+
     async def event(self, silence: float) -> E:
         """The next event; waits at most `silence` seconds for each piece of it.
 
@@ -85,7 +90,7 @@ class Remote(Generic[M, E]):
             await self._receive(silence)
         await self.flush()
         if isinstance(event, PeerClosed):
-            raise self._closed()
+            raise self.closed()
         happened: E = event
         return happened
 
@@ -97,11 +102,19 @@ class Remote(Generic[M, E]):
             raise ClientGone("reset", vanished=True) from error
         except trio.TooSlowError:
             raise ClientGone(f"silent for {silence:g} s", vanished=True) from None
+        self.take(bytes(data))
+
+    def take(self, data: bytes) -> None:
+        """Take what was received: nothing at its end.
+
+        Raises:
+            RemoteProtocolError: it sends much although it is not its turn.
+        """
         if not data and self._closing is None:
             self._closing = self._tells_endings and closed_both_ways(self._stream)
-        self.connection.receive(bytes(data))
+        self.connection.receive(data)
 
-    def _closed(self) -> ClientGone:
+    def closed(self) -> ClientGone:
         """What a closed connection tells: nothing was half-closed yet if we learn it by writing."""
         vanished = self._tells_endings if self._closing is None else self._closing
         return ClientGone("closed", vanished=vanished)
@@ -116,7 +129,7 @@ class Remote(Generic[M, E]):
         while True:
             await self._receive(self._deadlines.idle)
             if self.connection.is_closed:
-                raise self._closed()
+                raise self.closed()
 
     async def flush(self) -> None:
         """Send what the connection has to say by itself."""
@@ -135,7 +148,7 @@ class Remote(Generic[M, E]):
                 with trio.fail_after(self._deadlines.transfer):
                     await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise self._closed() from error
+                raise self.closed() from error
             except trio.TooSlowError:
                 why = f"took nothing for {self._deadlines.transfer:g} s"
                 raise ClientGone(why, vanished=True) from None

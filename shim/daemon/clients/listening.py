@@ -27,6 +27,7 @@ from shim.daemon.clients.splice import OperatorSession
 from shim.daemon.clients.taping import recorded
 from shim.daemon.clients.who import Who
 from shim.daemon.control import control_session
+from shim.daemon.nix.dialing import widen
 from shim.daemon.services import Services
 from shim.daemon.translated.commands import command_session
 from shim.daemon.translated.serving import serve_session
@@ -136,6 +137,7 @@ async def _client(domains: Mapping[str, Services], stream: trio.SocketStream) ->
     """One client, from credentials to the end; nothing it does reaches other sessions."""
     config = domains[DEFAULT_DOMAIN].config
     async with stream:
+        widen(stream.socket)
         try:
             with trio.fail_after(config.deadlines.handshake):
                 who, head = await identify(stream, config)

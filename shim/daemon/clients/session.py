@@ -1,14 +1,15 @@
 """One client's session: greet it, answer one operation after the other, end.
 
-Relayed operations go to a connection of this session to the serving store's nix-daemon; builds go
-to `requests`, uploads to `uploads`, both beside this.  While an answer is under way the client is
-watched: when it leaves, the connections that work for it are closed, and nix-daemons end builds
-whose client is gone.
+Builds are judged here and go to `requests`; all else is answered by `unjudged` in a thread, over a
+connection of this session to the serving store's nix-daemon.  While an answer is under way the
+client is watched: when it leaves, the connections that work for it are closed, and nix-daemons end
+builds whose client is gone.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from textwrap import shorten
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -18,54 +19,40 @@ from protocol.store.derived_path import DerivedPath
 from protocol.worker.events import Asked, Greeted
 from protocol.worker.handshake import Trust
 from protocol.worker.messages import (
-    AddMultipleToStore,
-    AddToStoreNar,
     BuildDerivation,
     BuildMode,
     BuildPaths,
     BuildPathsWithResults,
     EnsurePath,
-    ExportPath,
     IsValidPath,
-    NarFromPath,
     QueryMissing,
     SetOptions,
 )
 from protocol.worker.server import ServerConnection
-from shim.config import Policy
-from shim.daemon.building.narrator import Narrator
 from shim.daemon.clients.backing import Backing
 from shim.daemon.clients.client import Client, ClientGone, Pipe
-from shim.daemon.clients.relay import relay
+from shim.daemon.clients.lane import Lane
+from shim.daemon.clients.passing import in_thread
 from shim.daemon.clients.requests import Requests, Sorted
 from shim.daemon.clients.sessions import Live
-from shim.daemon.clients.uploads import Intake, Malformed
+from shim.daemon.clients.unjudged import NO_REPAIR, Unjudged
+from shim.daemon.clients.uploads import Malformed
 from shim.daemon.clients.who import Who
 from shim.daemon.nix.upstream import DaemonLost, DaemonRefused
 from shim.daemon.services import Services
 from shim.errors import ShimError
-from shim.session import policy as policies
-from shim.session.routes import MAX_ROOTS, Route, Standing, refusal, route
-from shim.session.settings import honoured
+from shim.session.routes import Standing
 
 __all__ = ["Services", "Session", "Who"]
 
-log = structlog.get_logger()
+T = TypeVar("T")
 
-_NO_REPAIR: Final = "repairing is not for boards: it replaces what others rely on"
+log = structlog.get_logger()
 
 _NO_CHECK: Final = (
     "foreign derivations are not checked for boards: a native build would be compared with what may"
     " have been cross-compiled; the operator of this machine can do that"
 )
-
-_PROTECTING: Final = frozenset(
-    {
-        *("AddTempRoot", "AddTextToStore", "AddToStore", "BuildDerivation", "BuildPaths"),
-        *("BuildPathsWithResults", "EnsurePath", "QueryValidPaths"),
-    }
-)
-"""Operations by which a nix-daemon's process comes to keep paths for as long as it lives."""
 
 
 class Session:
@@ -96,13 +83,10 @@ class Session:
             self._connection.receive(head)
         deadlines = self._config.deadlines
         self._client = Client(stream, self._connection, deadlines, tells_endings=who.tells_endings)
-        self._narrator = Narrator(self._client.log)
         self._backing = Backing(services)
+        self._unjudged = Unjudged(services, who, self._backing)
+        self._lane: Lane | None = None
         self._requests = Requests(services, who, self._client.log, self._backing.connect)
-        self._intake = Intake(
-            services.domain.uploads, services.keys, self._config.store_dir, deadlines.transfer
-        )
-        self._roots = 0
 
     @property
     def _is_peer(self) -> bool:
@@ -119,7 +103,7 @@ class Session:
             if await self._greet():
                 with self._services.sessions.shown(self._who) as live:
                     while True:
-                        await self._serve_one(live)
+                        await self._tell_failure(live, partial(self._serve, live))
                 raise ClientGone("it asked nothing while the daemon stopped")
         except RemoteProtocolError as error:
             with suppress(ClientGone):
@@ -129,12 +113,40 @@ class Session:
             with trio.CancelScope(shield=True):
                 await self.close()
 
-    async def _serve_one(self, live: Live) -> None:
-        asked = await self._client.event(self._config.deadlines.idle)
-        assert isinstance(asked, Asked), asked
-        live.doing = asked.operation.name
+    async def _serve(self, live: Live) -> None:
+        """Answer requests up to the first that is judged."""
         try:
-            await self._answer(asked)
+            await self._backing.get()
+        except (ShimError, DaemonLost, DaemonRefused):
+            await self._client.event(self._config.deadlines.idle)  # whoever asks is told
+            raise
+        await self._judge(await self._in_thread(partial(self._unjudged.serve, live=live)))
+
+    async def _in_thread(self, work: Callable[[Lane], T]) -> T:
+        """Do what needs client and nix-daemon, and neither judging nor the event loop."""
+        upstream = await self._backing.get()
+        if self._lane is None or self._lane.upstream is not upstream:
+            self._lane = Lane(self._client, upstream, self._config.deadlines)
+        work_with = partial(work, self._lane)
+        return await in_thread(work_with, self._client.pipe.socket, upstream.socket)
+
+    async def _relay(self, asked: Asked) -> None:
+        await self._in_thread(partial(self._unjudged.relay, asked))
+
+    async def _tell_failure(self, live: Live, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`; tell the client why it failed to get its answer."""
+        try:
+            await work()
+        except DaemonRefused as refused:
+            await self._client.send(self._connection.fail(refused.error))
+        except DaemonLost as lost:
+            await self._backing.lose()
+            await self._client.fail(str(lost))
+        except ShimError as error:
+            if isinstance(error, Malformed):
+                await self._backing.lose()  # it may wait for the rest of a NAR
+            log.info("request-refused", operation=live.doing, why=str(error))
+            await self._client.fail(str(error))
         finally:
             live.doing = ""
 
@@ -173,7 +185,7 @@ class Session:
         self._connection.take_over(asked)
         with self._services.sessions.shown(self._who) as live:
             live.doing = asked.operation.name
-            await self._answer(asked)
+            await self._tell_failure(live, partial(self._judge, asked))
         return self._connection.unread()
 
     async def close(self) -> None:
@@ -199,108 +211,10 @@ class Session:
         )
         return True
 
-    async def _answer(self, asked: Asked) -> None:
-        name = asked.operation.name
-        try:
-            match route(name, self._who.standing, judged=self._config.judge_operators):
-                case Route.REFUSE:
-                    log.info("operation-refused", operation=name)
-                    await self._client.fail(refusal(name))
-                case Route.OPTIONS:
-                    await self._take_options(asked)
-                case Route.UPLOAD:
-                    await self._take_upload(asked)
-                case Route.DOWNLOAD:
-                    await self._hand_out(asked)
-                case Route.ROOT:
-                    await self._take_root(asked)
-                case Route.RELAY:
-                    await self._relay(asked)
-                case Route.JUDGE:
-                    await self._judge(asked)
-        except DaemonRefused as refused:
-            await self._client.send(self._connection.fail(refused.error))
-        except DaemonLost as lost:
-            await self._backing.lose()
-            await self._client.fail(str(lost))
-        except ShimError as error:
-            log.info("request-refused", operation=name, why=str(error))
-            await self._client.fail(str(error))
-
-    async def _relay(self, asked: Asked) -> None:
-        if isinstance(asked.request, SetOptions):
-            self._backing.settings = asked.request
-        if self._is_peer and getattr(asked.request, "repair", False):
-            await self._client.fail(_NO_REPAIR)
-            return
-        self._backing.protects |= asked.operation.name in _PROTECTING
-        await relay(
-            asked,
-            self._client,
-            await self._backing.get(),
-            self._narrator.renumber(),
-            self._config.deadlines,
-        )
-
-    async def _take_options(self, asked: Asked) -> None:
-        """Take over what is honoured of a peer's settings; tell it of the rest."""
-        assert isinstance(asked.request, SetOptions)
-        self._backing.settings, ignored = honoured(asked.request, self._backing.base)
-        await (await self._backing.get()).ask(self._backing.settings)
-        if ignored:
-            log.info("settings-ignored", names=ignored)
-            names = shorten(", ".join(ignored), 400)
-            await self._narrator.say(f"settings that boards may not change are ignored: {names}")
-        await self._client.send(self._connection.reply(None))
-
-    async def _take_upload(self, asked: Asked) -> None:
-        request, listen = asked.request, self._narrator.renumber()
-        upstream = await self._backing.get()
-        assert isinstance(request, AddToStoreNar | AddMultipleToStore)
-        if request.repair:
-            await self._client.fail(_NO_REPAIR)
-            return
-        self._backing.protects = True
-        try:
-            if isinstance(request, AddToStoreNar):
-                await self._intake.take_one(request, self._client, upstream, listen)
-            else:
-                await self._intake.take_many(self._client, upstream, listen)
-        except Malformed:
-            await self._backing.lose()  # it may wait for the rest of a NAR
-            raise
-        await self._client.send(self._connection.reply(None))
-
-    async def _hand_out(self, asked: Asked) -> None:
-        """Relay what reads a path, if it is proven and this peer's policy admits it."""
-        assert isinstance(asked.request, NarFromPath | ExportPath)
-        path = asked.request.path
-        # nix-daemons below 2.33 send whatever lies there, the output of a build under way as well.
-        if not await (await self._backing.get()).ask(IsValidPath(path)):
-            await self._client.fail(f"path '{path}' is not valid")
-        elif why := self._services.provenances.path_refusal(path, self._policies):
-            await self._client.fail(why)
-        else:
-            await self._relay(asked)
-
-    def _policies(self, package: str) -> list[Policy]:
-        config = self._services.config
-        return [
-            policies.resolve(config.policy, config.rules, self._who.name, system, package)
-            for system in config.systems
-        ]
-
-    async def _take_root(self, asked: Asked) -> None:
-        self._roots += 1
-        if self._roots > MAX_ROOTS:
-            await self._client.fail(f"more than {MAX_ROOTS} temporary roots on one connection")
-        else:
-            await self._relay(asked)
-
     async def _judge(self, asked: Asked) -> None:
         mode = getattr(asked.request, "mode", BuildMode.NORMAL)
         if self._is_peer and mode is BuildMode.REPAIR:
-            await self._client.fail(_NO_REPAIR)
+            await self._client.fail(NO_REPAIR)
             return
         match asked.request:
             case BuildDerivation():
@@ -315,7 +229,7 @@ class Session:
                 await self._relay(asked)
 
     async def _judge_flat(self, asked: Asked, request: BuildDerivation) -> None:
-        requests, dropped = self._requests, self._intake.dropped
+        requests, dropped = self._requests, self._unjudged.intake.dropped
         ours = self._services.builds.judges(request.derivation)
         if why := await requests.flat_refusal(request, dropped):
             log.warning("build-refused", derivation=request.path, why=why)
@@ -326,7 +240,7 @@ class Session:
             )
             await self._backing.renew()
             await self._client.send(self._connection.reply(result))
-        elif ours and self._is_peer:
+        elif ours and self._is_peer and not request.derivation.is_fixed:
             await self._client.fail(_NO_CHECK)
         else:
             await self._relay(asked)
@@ -362,7 +276,7 @@ class Session:
 
     async def _check(self, asked: Asked, found: Sorted) -> None:
         """Answer a request to check or to repair."""
-        if self._is_peer and found.ours:
+        if self._is_peer and not all(each.derivation.is_fixed for each in found.ours.values()):
             await self._client.fail(_NO_CHECK)
         elif found.refused:
             await self._client.fail("\n".join(dict.fromkeys(found.refused.values())))

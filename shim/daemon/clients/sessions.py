@@ -39,10 +39,13 @@ class Live:
     """Cancelled to end it."""
     idle_from: float = field(default_factory=trio.current_time)
     """When something was last seen to be under way, on trio's clock; looked at when stopping."""
+    stirred: bool = False
+    """Set by threads that pass things on; taken back by whoever looks at it."""
 
     def stir(self) -> None:
         """Something is under way."""
         self.idle_from = trio.current_time()
+        self.stirred = False
 
 
 class Sessions:
@@ -108,7 +111,7 @@ class Sessions:
         while self._connections:
             busy = {id(live.who) for live in self.live if live.doing}
             for live in self.live:
-                if id(live.who) in busy:
+                if live.stirred or id(live.who) in busy:
                     live.stir()
                 elif trio.current_time() - live.idle_from > shutdown:
                     live.scope.cancel()

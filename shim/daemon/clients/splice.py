@@ -6,7 +6,6 @@ later releases may add reach the other end as they were said, each way as fast a
 by `shim.daemon.clients.session`.  A session that cannot be followed is passed on unjudged.
 """
 
-import time
 from collections import deque
 from contextlib import AsyncExitStack
 
@@ -55,7 +54,6 @@ class OperatorSession:
         self._tape = stream.tape if isinstance(stream, Taped) else None
         self._head = head
         self._live = live
-        self._clock = trio.current_time() - time.perf_counter()
         judged = services.config.judge_operators
         self._follower = Follower(services.config.store_dir) if judged else None
         self._held: deque[bytes] = deque()
@@ -101,9 +99,7 @@ class OperatorSession:
 
     def _join(self, daemon: trio.SocketStream) -> None:
         deadlines = self._services.config.deadlines
-        self._joint = Joint(
-            self._stream.socket, daemon.socket, deadlines.idle, deadlines.transfer
-        )
+        self._joint = Joint(self._stream.socket, daemon.socket, deadlines.idle, deadlines.transfer)
 
     async def _refuse(self, why: str) -> None:
         """Greet the client only to say that there is no nix-daemon."""
@@ -134,7 +130,7 @@ class OperatorSession:
         return self._asked
 
     def _client_says(self, data: bytes) -> Then:
-        self._live.idle_from = self._clock + time.perf_counter()
+        self._live.stirred = True
         if data and self._tape is not None:
             self._tape.note(Direction.TO_SERVER, data)
         if not data:

@@ -6,7 +6,7 @@ number stands first, and daemons before 2.10 lose their place in such a body at 
 have by then (`LocalStore::addToStore` left its NAR unread), as when two boards send the same.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,12 +16,10 @@ from protocol.errors import RemoteProtocolError
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.store.signing import PublicKey
-from protocol.wire.events import BodyData, BodyEnd
 from protocol.worker.messages import AddToStoreNar, QueryValidPaths
 from protocol.worker.multiple import Event, Item, MultipleReader, NarData, NarEnd
 from shim.config import Uploads
-from shim.daemon.clients.client import Client
-from shim.daemon.nix.upstream import Listener, Upstream
+from shim.daemon.clients.lane import Lane, Listen
 from shim.errors import ExitCode, ShimError
 from shim.session.uploads import Fate, judge
 
@@ -45,93 +43,72 @@ class Intake:
     unsigned: Uploads
     keys: tuple[PublicKey, ...]
     store_dir: str
-    transfer: float
-    """Seconds without a byte after which the client is given up."""
     dropped: set[StorePath] = field(default_factory=set)
     """What was taken off the wire and not imported."""
 
-    async def take_one(
-        self, request: AddToStoreNar, client: Client, upstream: Upstream, listen: Listener
-    ) -> None:
+    def take_one(self, request: AddToStoreNar, lane: Lane, listen: Listen) -> None:
         """Carry out `AddToStoreNar`; the answer is the caller's.
 
         Raises:
             UploadRefused: the path is not let in; nothing was passed on.
             ClientGone, RemoteProtocolError, DaemonRefused, DaemonLost: as they say.
         """
-        body = _body(client, self.transfer)
-        await self._pass(request.path, request.info, body, upstream, listen)
-        async for _ in body:
+        body = lane.body()
+        self._pass(request.path, request.info, body, lane, listen)
+        for _ in body:
             pass  # what nobody took has to be read all the same
 
-    async def take_many(self, client: Client, upstream: Upstream, listen: Listener) -> None:
+    def take_many(self, lane: Lane, listen: Listen) -> None:
         """Carry out `AddMultipleToStore`; the answer is the caller's.
 
         Raises:
             UploadRefused: a path is not let in; those before it are imported.
-            Malformed: the body is none; `upstream` may wait for the rest of a NAR.
+            Malformed: the body is none; the nix-daemon may wait for the rest of a NAR.
             ClientGone, RemoteProtocolError, DaemonRefused, DaemonLost: as they say.
         """
-        events = self._events(_body(client, self.transfer))
-        async for event in events:
+        events = self._events(lane.body())
+        for event in events:
             if isinstance(event, Item):
                 nar = _nar(events)
-                await self._pass(event.path, event.info, nar, upstream, listen)
-                async for _ in nar:
+                self._pass(event.path, event.info, nar, lane, listen)
+                for _ in nar:
                     pass  # what nobody took has to be read all the same
 
-    async def _pass(
-        self,
-        path: StorePath,
-        info: PathInfo,
-        nar: AsyncIterator[bytes],
-        upstream: Upstream,
-        listen: Listener,
+    def _pass(
+        self, path: StorePath, info: PathInfo, nar: Iterator[bytes], lane: Lane, listen: Listen
     ) -> None:
-        if await self._fate(path, info, upstream) is Fate.DROP:
+        if self._fate(path, info, lane, listen) is Fate.DROP:
             log.info("upload-dropped", path=path)
             if len(self.dropped) < MAX_DROPPED:
                 self.dropped.add(path)
             return
         # `ultimate` says that this store built it, so that its signatures are never asked for.
-        await upstream.ask(
+        lane.ask(
             AddToStoreNar(path, replace(info, ultimate=False), dont_check_signatures=True),
-            listen=listen,
-            body=nar,
+            listen,
+            nar,
         )
         self.dropped.discard(path)
 
-    async def _fate(self, path: StorePath, info: PathInfo, upstream: Upstream) -> Fate:
+    def _fate(self, path: StorePath, info: PathInfo, lane: Lane, listen: Listen) -> Fate:
         fate = judge(path, info, self.unsigned, self.keys, self.store_dir)
         others = info.references - {path}
         if self.unsigned is Uploads.ACCEPT or fate is Fate.DROP or not others:
             return fate
         # The store takes nothing whose references it lacks, and some may have been dropped.
-        valid = await upstream.ask(QueryValidPaths(others, substitute=True))
+        valid = lane.ask(QueryValidPaths(others, substitute=True), listen)
         return Fate.IMPORT if others <= valid else Fate.DROP
 
-    async def _events(self, body: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    def _events(self, body: Iterator[bytes]) -> Iterator[Event]:
         reader = MultipleReader(self.store_dir)
-        async for data in body:
-            for event in _feed(reader, data):
-                yield event
+        for data in body:
+            yield from _feed(reader, data)
         _end(reader)
 
 
-async def _body(client: Client, silence: float) -> AsyncIterator[bytes]:
-    while True:
-        match await client.event(silence):
-            case BodyData(data):
-                yield data
-            case BodyEnd():
-                return
-            case event:
-                raise AssertionError(f"{event} within a body")
-
-
-async def _nar(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+def _nar(events: Iterator[Event]) -> Iterator[bytes]:
     """The pieces of the NAR that `events` are about to tell of."""
-    async for event in events:
+    for event in events:
         match event:
             case NarData(data):
                 yield data

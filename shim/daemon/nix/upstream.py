@@ -96,6 +96,11 @@ class Upstream:
         self.daemon_version = ""
         self.trust = Trust.UNKNOWN
 
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The socket, for those who wait for it themselves."""
+        return self._stream.socket
+
     @classmethod
     @asynccontextmanager
     async def open(

@@ -4,12 +4,13 @@ All operations, all pairs of versions that boards and daemons speak: each side s
 negotiated, and what one of them cannot be told is refused with a sentence.
 """
 
+import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,8 @@ from protocol.worker.stderr import LogMessage, NixError
 from protocol.worker.versions import FEATURES, NEWEST
 from shim.config import Deadlines
 from shim.daemon.clients.client import Client, ClientGone
-from shim.daemon.clients.relay import relay
+from shim.daemon.clients.lane import Lane
+from shim.daemon.clients.passing import in_thread
 from shim.daemon.nix.upstream import Upstream
 from tests.support.worker import log_messages, replies, requests
 
@@ -48,15 +50,10 @@ WAIT = 5
 """Seconds after which a conversation counts as stuck."""
 
 
-class Wire:
-    """One end of a pair of streams in memory, as relay and client see a socket."""
-
-    def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
-        self._stream = stream
-        self.send_all = stream.send_all
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._stream.receive_some(max_bytes))
+def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """Both ends of a connection."""
+    ours, theirs = (trio.socket.from_stdlib_socket(each) for each in socket.socketpair())
+    return trio.SocketStream(ours), trio.SocketStream(theirs)
 
 
 class Told:
@@ -145,36 +142,36 @@ async def converse(
 ) -> Heard:
     """One request of a client of that version through the relay."""
     deadlines = Deadlines()
-    ours, theirs = trio.testing.memory_stream_pair()
-    up, down = trio.testing.memory_stream_pair()
     connection = ServerConnection(newest=NEWEST)
-    client: Any = Client(Wire(theirs), connection, deadlines)  # type: ignore[arg-type]
-    with trio.fail_after(WAIT):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, told, down)
-            upstream = Upstream(
-                "nix-daemon",
-                Wire(up),  # type: ignore[arg-type]
-                ClientConnection(features=upstream_features),
-                deadlines,
-            )
-            await upstream.greet()
+    (ours, theirs), (up, down) = pair(), pair()
+    client = Client(theirs, connection, deadlines)
+    asking, served = ClientConnection(newest=number), trio.Event()
+    async with ours, theirs, up, down:
+        with trio.fail_after(WAIT):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve, told, down)
+                upstream = Upstream(
+                    "nix-daemon", up, ClientConnection(features=upstream_features), deadlines
+                )
+                await upstream.greet()
 
-            async def daemon() -> None:
-                await client.event(WAIT)
-                await client.send(connection.welcome("2.34.8", Trust.NOT_TRUSTED))
-                asked = await client.event(WAIT)
-                try:
-                    await relay(asked, client, upstream, client.log, deadlines)
-                except ClientGone:
-                    told.let_go = True
+                async def daemon() -> None:
+                    await client.event(WAIT)
+                    await client.send(connection.welcome("2.34.8", Trust.NOT_TRUSTED))
+                    asked = await client.event(WAIT)
+                    assert isinstance(asked, worker.Asked)
+                    lane = Lane(client, upstream, deadlines)
+                    try:
+                        await in_thread(partial(lane.relay, asked, lane.log), theirs.socket)
+                    except ClientGone:
+                        told.let_go = True
+                    served.set()
 
-            nursery.start_soon(daemon)
-            asking = ClientConnection(newest=number)
-            await greet(asking, ours)
-            heard = await ask(asking, ours, request, body)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+                nursery.start_soon(daemon)
+                await greet(asking, ours)
+                heard = await ask(asking, ours, request, body)
+                await served.wait()
+                nursery.cancel_scope.cancel()
     return heard
 
 
