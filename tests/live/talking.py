@@ -63,7 +63,7 @@ class Talker:
         """What was to be shown to the user."""
         self.log: list[str] = []
         """Lines of build logs."""
-        self._connection = ClientConnection(newest=newest)
+        self.connection = ClientConnection(newest=newest)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(TIMEOUT)
         self.socket.connect(str(shim.socket))
@@ -76,7 +76,7 @@ class Talker:
     def _greet(self, peer: str | None) -> None:
         if peer is not None:
             self.socket.sendall(Preamble(peer).render())
-        self.socket.sendall(self._connection.hello())
+        self.socket.sendall(self.connection.hello())
         match self._event():
             case Welcomed(_, version, trust):
                 self.version, self.trust = version, trust
@@ -93,10 +93,11 @@ class Talker:
 
     def _event(self) -> Any:
         while True:
-            while (event := self._connection.next_event()) is None:
-                self.socket.sendall(self._connection.to_send())
+            while (event := self.connection.next_event()) is None:
+                if said := self.connection.to_send():
+                    self.socket.sendall(said)
                 try:
-                    self._connection.receive(self.socket.recv(1 << 16))
+                    self.connection.receive(self.socket.recv(1 << 16))
                 except ConnectionResetError:
                     raise Hung from None
             match event:
@@ -118,24 +119,32 @@ class Talker:
             Refused: it was an error.
             Hung: there was none.
         """
-        self.socket.sendall(self._connection.ask(request))
-        if self._connection.pulls:
+        self.socket.sendall(self.connection.ask(request))
+        if self.connection.pulls:
             match self._event():
                 case Pull():
-                    self.socket.sendall(self._connection.body(body))
+                    self.socket.sendall(self.connection.body(body))
                 case Failed(error):
                     raise Refused(error.message)
                 case event:
                     raise AssertionError(event)
         elif body:
             for start in range(0, len(body), 1 << 16):
-                self.socket.sendall(self._connection.body(body[start : start + (1 << 16)]))
+                self.socket.sendall(self.connection.body(body[start : start + (1 << 16)]))
         if request.operation.body is not Body.NONE:
-            self.socket.sendall(self._connection.body_end())
+            self.socket.sendall(self.connection.body_end())
+        return self.answer(with_body=request.operation.reply_body is not Body.NONE)
+
+    def answer(self, *, with_body: bool = False) -> Any:
+        """What is answered to a request that was sent: a value, or a body's bytes.
+
+        Raises:
+            Refused, Hung: as `ask`.
+        """
         received = b""
         while True:
             match self._event():
-                case Replied(value=value) if request.operation.reply_body is Body.NONE:
+                case Replied(value=value) if not with_body:
                     return value
                 case Replied():
                     pass
