@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from protocol.serve import events as serve
+from protocol.serve.messages import BuildDerivation as ServeBuild
 from protocol.store.derivation import FixedOutput
+from protocol.store.derived_path import Opaque
 from protocol.transcript.decode import messages
 from protocol.transcript.record import Direction, Frame, RecordingReader
 from protocol.worker import events as worker
 from protocol.worker.handshake import Trust
-from protocol.worker.messages import BuildDerivation
+from protocol.worker.messages import BuildDerivation, BuildPathsWithResults, QueryValidPaths
 from tests.support.recorded import RECORDINGS, name_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,6 +78,126 @@ ELSEWHERE = {
     "a client that is interrupted closes": (
         "tests/live/test_difference.py",
         "test_an_interrupted_client_takes_its_build_along_either_way",
+    ),
+    "frames are cut as it pleases, and values straddle them": (
+        "tests/protocol/wire/test_bodies.py",
+        "test_frames",
+    ),
+    "what pads a string has to be zero": (
+        "tests/protocol/test_common.py",
+        "test_the_padding_of_a_path_is_zero",
+    ),
+    "a banner stands where a number should": (
+        "tests/protocol/worker/test_connection.py",
+        "test_what_is_no_daemon_is_refused",
+    ),
+    "old exports have a signature that nobody reads": (
+        "tests/protocol/test_exports.py",
+        "test_an_obsolete_signature_is_skipped",
+    ),
+    "whatever version a board has, it brings and takes paths and has builds made": (
+        "tests/live/test_peer_versions.py",
+        "test_a_path_goes_up_is_asked_about_and_comes_down",
+    ),
+    "a bare derivation asks for its outputs below 1.30, for itself since": (
+        "tests/protocol/worker/test_golden.py",
+        "test_derived_paths_are_the_documented_ones",
+    ),
+    "the outputs of a result come last, and with a failure there are none": (
+        "tests/protocol/worker/test_golden.py",
+        "test_build_results_are_the_documented_ones",
+    ),
+    "paths behind one another are laid out as in 1.16 whatever was agreed": (
+        "tests/protocol/worker/test_multiple.py",
+        "test_paths_and_nars_come_out",
+    ),
+    "a wrong size would leave the reader in the middle": (
+        "tests/protocol/worker/test_multiple.py",
+        "test_a_wrong_size_is_refused",
+    ),
+    "an error said while a request is read is said twice, and the daemon closes": (
+        "tests/live/test_daemon_quirks.py",
+        "test_an_error_said_twice_before_a_close_costs_no_session",
+    ),
+    "an upload may be refused before its end": (
+        "tests/live/test_daemon_quirks.py",
+        "test_an_upload_refused_in_its_midst_is_heard_out",
+    ),
+    "a daemon talks during an upload, until nobody can write": (
+        "tests/live/test_daemon_quirks.py",
+        "test_a_daemon_with_much_to_say_during_an_upload_is_heard",
+    ),
+    "daemons since 2.33.2 leave out results": (
+        "tests/live/test_daemon_quirks.py",
+        "test_fewer_results_than_asked_for_stay_fewer",
+    ),
+    "daemons offer versions and features that nobody knows yet": (
+        "tests/live/test_daemon_quirks.py",
+        "test_a_daemon_of_the_future_is_spoken_to",
+    ),
+    "builders name outputs by the hash of what they were sent, those since 2.35 not at all": (
+        "tests/protocol/store/test_naming.py",
+        "test_real_builders_name_them_so",
+    ),
+    "content-addressed outputs and realisations pass between all releases": (
+        "tests/live/test_difference.py",
+        "test_nobody_can_tell_the_shim_from_the_daemon",
+    ),
+    "since 2.34 every signature is parsed": (
+        "tests/protocol/store/test_signing.py",
+        "test_what_is_no_key_or_signature_is_refused",
+    ),
+    "since 2.31 structured attributes are written anew on the way": (
+        "tests/shim/session/test_claims.py",
+        "test_structured_attributes_may_be_written_anew",
+    ),
+    "up to 2.7 the last of equal inputs wins": (
+        "tests/protocol/store/test_modulo.py",
+        "test_old_nix_let_the_last_of_equal_inputs_win",
+    ),
+    "what is told of trust decides how a build is asked for": (
+        "tests/live/test_trust.py",
+        "test_operators_are_trusted_and_peers_are_not",
+    ),
+    "build hooks that are not trusted look at no results": (
+        "tests/live/test_requests.py",
+        "test_why_a_build_failed_is_told_beside_the_result",
+    ),
+    "who was asked several things answers each": (
+        "tests/live/test_requests.py",
+        "test_the_same_asked_twice_is_answered_twice_and_built_once",
+    ),
+    "a daemon since 2.30 may hand a build on to builders of its own": (
+        "tests/shim/session/test_settings.py",
+        "test_builds_never_leave_this_machine",
+    ),
+    "what a board is told is valid may be collected before its build": (
+        "tests/live/test_flights.py",
+        "test_a_collection_takes_nothing_that_builds_use_or_that_was_delivered",
+    ),
+    "daemons up to 2.32 send whatever lies at a path": (
+        "tests/live/test_hostile.py",
+        "test_what_lies_in_the_store_unproven_is_not_handed_out",
+    ),
+    "lines of SSH's standard error may be taken for the hook's": (
+        "tests/shim/test_stdio.py",
+        "test_a_daemon_that_is_not_there_is_named",
+    ),
+    "the line that clients ask SSH for differs by version": (
+        "tests/live/test_ssh_lines.py",
+        "test_what_clients_ask_for_is_understood",
+    ),
+    "a serve server takes exactly as many bytes as were announced": (
+        "tests/protocol/serve/test_connection.py",
+        "test_a_nar_is_of_the_size_that_was_announced",
+    ),
+    "clients take exit codes for results": (
+        "tests/protocol/serve/test_results.py",
+        "test_failures_are_never_numbers_that_clients_misread",
+    ),
+    "the error of a command of the serve protocol is its end": (
+        "tests/protocol/serve/test_connection.py",
+        "test_a_failed_command_is_the_end",
     ),
 }
 
@@ -151,6 +274,39 @@ def test_who_is_trusted_sends_it_flat(file: Path) -> None:
 @pytest.mark.parametrize("file", named("worker-1.21-hook"), ids=name_of)
 def test_clients_of_1_21_upload_path_by_path(file: Path) -> None:
     assert "AddMultipleToStore" not in asked(file)
+
+
+@pytest.mark.parametrize("file", named("worker-1.21-hook"), ids=name_of)
+def test_clients_of_1_21_cannot_ask_for_substitution(file: Path) -> None:
+    for event in events(file):
+        if isinstance(event, worker.Asked) and isinstance(event.request, QueryValidPaths):
+            assert event.request.substitute is False
+
+
+@pytest.mark.parametrize("release", ["2.8.0", "2.26.3", "2.34.8"])
+def test_a_copy_down_begins_with_a_wish_to_have_it_made(release: str) -> None:
+    """Though nothing is a derivation; 2.26 takes the contents by further connections."""
+    wishes = [
+        event.request.paths
+        for file in named("worker-copies")
+        if file.parent.name == release
+        for event in events(file)
+        if isinstance(event, worker.Asked) and isinstance(event.request, BuildPathsWithResults)
+    ]
+    assert wishes
+    assert all(isinstance(path, Opaque) for paths in wishes for path in paths)
+
+
+@pytest.mark.parametrize(("release", "strict"), [("2.8.0", True), ("2.26.3", False)])
+def test_settings_for_determinism_are_still_sent_up_to_2_12(release: str, *, strict: bool) -> None:
+    told = {
+        event.request.options.enforce_determinism
+        for file in named("serve-hook")
+        if file.parent.name == release
+        for event in events(file)
+        if isinstance(event, serve.Asked) and isinstance(event.request, ServeBuild)
+    }
+    assert told == {strict}
 
 
 @pytest.mark.parametrize("release", ["2.8.0", "2.26.3", "2.34.8"])
