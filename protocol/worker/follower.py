@@ -79,23 +79,34 @@ class Follower:
             data: bytes that the client has sent.
 
         Returns:
-            Whether they were one request that `skimming` knows, or belong to a framed body.
-            They may be passed on and are not reported; of anything else nothing was taken.
+            Whether they were one request that `skimming` knows, or belong to a framed body.  They
+            may be passed on and are not reported; of anything else nothing was taken.
         """
-        if self._source.inside or not (
-            skimming.request(data)
-            if self._step == self._read_code
-            else self._step == self._read_body and self._skim_frames(data)
-        ):
+        if self._source.inside:
+            return False
+        if self._step == self._read_code:
+            if skimming.request(data) is None and not self._skim_upload(data):
+                return False
+        elif self._step != self._read_body or not self._skim_frames(self._body, data):
             return False
         self._fed += len(data)
         self.position += len(data)
         return True
 
-    def _skim_frames(self, data: bytes) -> bool:
-        if not isinstance(self._body, SkippedFrames) or not self._body.skim(data):
+    def _skim_upload(self, data: bytes) -> bool:
+        end = skimming.upload(data)
+        if end is None or forms.form(Body.NAR, self.dialect) is not Form.FRAMED:
             return False
-        if self._body.finished:
+        self._body, self._step = SkippedFrames(), self._read_body
+        if self._skim_frames(self._body, data[end:]):
+            return True
+        self._body, self._step = None, self._read_code
+        return False
+
+    def _skim_frames(self, body: BodyReader | None, data: bytes) -> bool:
+        if not isinstance(body, SkippedFrames) or not body.skim(data):
+            return False
+        if body.finished:
             self._begin()
         return True
 

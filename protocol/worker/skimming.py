@@ -8,6 +8,7 @@ may pass them on as they are, whatever either speaks, and need not look further 
 | `IsValidPath`, `AddTempRoot` | path | `u64` |
 | `QueryPathInfo` | path | `u64` 0, or 1 and what is known (`path_info`) |
 | `NarFromPath` | path | a NAR |
+| `AddToStoreNar` | path, `path_info`, two flags; a NAR, in frames since 1.23 | |
 
 What comes in pieces, with log messages, or as an error is none of these.
 """
@@ -20,7 +21,13 @@ from protocol.nar.reader import NarReader
 from protocol.wire.codec import to_text
 from protocol.wire.source import WORD
 from protocol.worker import stderr
-from protocol.worker.messages import AddTempRoot, IsValidPath, NarFromPath, QueryPathInfo
+from protocol.worker.messages import (
+    AddTempRoot,
+    AddToStoreNar,
+    IsValidPath,
+    NarFromPath,
+    QueryPathInfo,
+)
 
 _HEAD: Final = struct.Struct("<QQ")
 """The number of an operation and the length of the text behind it; an answer and one number."""
@@ -37,6 +44,9 @@ OF_A_PATH: Final = {
 
 _NUMBERS_OF_INFO: Final = 3 * WORD.size
 """Registration time, size of the NAR, whether the path was built by that store."""
+
+_FLAGS: Final = 2 * WORD.size
+"""Whether to repair, and to believe without signatures."""
 
 
 def request(data: bytes) -> tuple[int, str] | None:
@@ -77,16 +87,35 @@ def _is_nar(data: bytes) -> bool:
     return reader.finished and not reader.leftover
 
 
+def upload(data: bytes) -> int | None:
+    """How long the request `AddToStoreNar` is that some bytes begin with; None: another, or cut."""
+    if len(data) < _HEAD.size or WORD.unpack_from(data)[0] != AddToStoreNar.operation.code:
+        return None
+    try:
+        end = _behind_info(data, _behind_texts(data, WORD.size, 1)) + _FLAGS
+    except struct.error:
+        return None
+    return end if end <= len(data) else None
+
+
 def _is_info(data: bytes) -> bool:
     try:
-        at = _behind_texts(data, _HEAD.size, 2)  # deriver, hash
-        (references,) = WORD.unpack_from(data, at)
-        at = _behind_texts(data, at + WORD.size, references) + _NUMBERS_OF_INFO
-        (signatures,) = WORD.unpack_from(data, at)
-        # ... and the content address
-        return _behind_texts(data, at + WORD.size, signatures + 1) == len(data)
+        return _behind_info(data, _HEAD.size) == len(data)
     except struct.error:
         return False
+
+
+def _behind_info(data: bytes, at: int) -> int:
+    """Where what is known about a path ends that begins at `at`.
+
+    Raises:
+        struct.error: somewhere behind the data.
+    """
+    at = _behind_texts(data, at, 2)  # deriver, hash
+    (references,) = WORD.unpack_from(data, at)
+    at = _behind_texts(data, at + WORD.size, references) + _NUMBERS_OF_INFO
+    (signatures,) = WORD.unpack_from(data, at)
+    return _behind_texts(data, at + WORD.size, signatures + 1)  # ... and the content address
 
 
 def _behind_texts(data: bytes, at: int, count: int) -> int:
