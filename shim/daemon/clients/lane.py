@@ -72,6 +72,8 @@ class Lane:
         self._daemon_takes = _poll((self._far, select.POLLOUT | select.POLLIN))
         self._listen: Listen | None = None
         """Who hears the daemon while a body is sent to it; nobody: it has nothing to say."""
+        self._unsent: list[bytes] = []
+        self._unsent_size = 0
         self._early: ClientEvent | None = None
         """Its answer to a request whose body was still being sent."""
 
@@ -137,6 +139,7 @@ class Lane:
 
     def _first_words(self) -> bytes:
         """What the daemon says first; nothing if the client says something before."""
+        self._push()
         speakers = self._either_speaks(self._deadlines.reply * 1000)
         if not speakers:
             raise self._lost(f"was silent for {self._deadlines.reply:g} s")
@@ -166,6 +169,7 @@ class Lane:
 
     def _await_client(self, silence: float) -> None:
         """Wait for bytes of the client; hear the daemon too where it may have something to say."""
+        self._push()
         end = time.monotonic() + silence
         while True:
             speaks = self._client_speaks if self._listen is None else self._either_speaks
@@ -258,6 +262,7 @@ class Lane:
                 self._to_daemon(connection.body(data))
             # The daemon waits for the end even of a body that it has refused.
             self._to_daemon(connection.body_end())
+            self._push()
         finally:
             self._listen = None
             early, self._early = self._early, None
@@ -299,6 +304,7 @@ class Lane:
 
         What the client sends meanwhile is read up to a piece, so that its end is seen.
         """
+        self._push()
         end = time.monotonic() + silence
         client = self.client.connection
         while True:
@@ -336,7 +342,19 @@ class Lane:
                 self._early = event
 
     def _to_daemon(self, data: bytes) -> None:
-        rest: bytes | memoryview = data
+        """Send to the daemon, at the latest before anybody is waited for.
+
+        Each write wakes it, and what belongs to one upload often comes in several pieces.
+        """
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+        if self._unsent_size >= CHUNK:
+            self._push()
+
+    def _push(self) -> None:
+        rest: bytes | memoryview = b"".join(self._unsent)
+        self._unsent.clear()
+        self._unsent_size = 0
         while rest:
             try:
                 sent = os.write(self._far, rest)
