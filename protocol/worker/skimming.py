@@ -45,6 +45,9 @@ OF_A_PATH: Final = {
 _NUMBERS_OF_INFO: Final = 3 * WORD.size
 """Registration time, size of the NAR, whether the path was built by that store."""
 
+_BEHIND: Final = (struct.error, OverflowError)
+"""What reading behind the data raises: lengths that are none lead anywhere."""
+
 _FLAGS: Final = 2 * WORD.size
 """Whether to repair, and to believe without signatures."""
 
@@ -93,7 +96,7 @@ def upload(data: bytes) -> int | None:
         return None
     try:
         end = _behind_info(data, _behind_texts(data, WORD.size, 1)) + _FLAGS
-    except struct.error:
+    except _BEHIND:
         return None
     return end if end <= len(data) else None
 
@@ -101,7 +104,7 @@ def upload(data: bytes) -> int | None:
 def _is_info(data: bytes) -> bool:
     try:
         return _behind_info(data, _HEAD.size) == len(data)
-    except struct.error:
+    except _BEHIND:
         return False
 
 
@@ -109,7 +112,7 @@ def _behind_info(data: bytes, at: int) -> int:
     """Where what is known about a path ends that begins at `at`.
 
     Raises:
-        struct.error: somewhere behind the data.
+        struct.error, OverflowError: somewhere behind the data.
     """
     at = _behind_texts(data, at, 2)  # deriver, hash
     (references,) = WORD.unpack_from(data, at)
@@ -122,7 +125,7 @@ def _behind_texts(data: bytes, at: int, count: int) -> int:
     """Where `count` texts end that begin at `at`.
 
     Raises:
-        struct.error: somewhere behind the data.
+        struct.error, OverflowError: somewhere behind the data.
     """
     for _ in range(count):
         (length,) = WORD.unpack_from(data, at)

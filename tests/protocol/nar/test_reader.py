@@ -112,6 +112,24 @@ def test_contents_that_fill_a_piece_are_not_copied() -> None:
     assert events[0].data is piece
 
 
+@given(strategies.nar_events, st.integers(1, 64))
+def test_contents_may_be_left_out(events: list[Event], step: int) -> None:
+    data = NarWriter().write_all(events)
+    reader, seen, at = NarReader(), [], 0
+    while at < len(data):
+        if left := reader.contents_left:
+            reader.skip(left)
+            at += left
+        else:
+            seen += reader.feed(data[at : at + step])
+            at += step
+    assert reader.finished
+    assert reader.offset == len(data)
+    assert [each for each in seen if not isinstance(each, Data)] == [
+        each for each in events if not isinstance(each, Data)
+    ]
+
+
 def test_contents_are_passed_on_as_they_come() -> None:
     reader = NarReader()
     reader.feed(nar(*FILE[:4]) + (1 << 60).to_bytes(8, "little"))

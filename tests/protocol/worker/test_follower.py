@@ -11,7 +11,7 @@ from protocol.transcript.record import Direction, Frame, RecordingReader
 from protocol.version import Dialect, Number
 from protocol.wire.source import WORD
 from protocol.worker import events as worker
-from protocol.worker import handshake
+from protocol.worker import handshake, skimming
 from protocol.worker.follower import Followed, Follower
 from tests.support.recorded import RECORDINGS, name_of
 
@@ -110,3 +110,38 @@ def test_a_request_is_held_back_until_it_is_complete() -> None:
     follower.from_client(words(0))
     assert isinstance(follower.next_event(), worker.Asked)
     assert follower.position == 56
+
+
+def skim(file: Path) -> tuple[list[Followed], int]:
+    """What a follower reports that skims what it can, and how many bytes it skimmed."""
+    follower, skimmed, sent = Follower(), 0, 0
+    seen: list[Followed] = []
+    for frame in recorded(file):
+        if frame.direction is Direction.TO_CLIENT:
+            follower.from_daemon(frame.data)
+        else:
+            sent += len(frame.data)
+            if follower.skim(frame.data):
+                skimmed += len(frame.data)
+            else:
+                follower.from_client(frame.data)
+        while (event := follower.next_event()) is not None:
+            seen.append(event)
+    assert follower.position == sent
+    return seen, skimmed
+
+
+@pytest.mark.parametrize("file", WORKER, ids=name_of)
+def test_what_is_skimmed_of_real_sessions_changes_nothing_behind_it(file: Path) -> None:
+    names = {*skimming.OF_A_PATH.values(), "AddToStoreNar"}
+
+    def others(events: Sequence[object]) -> list[worker.Asked]:
+        return [each for each in asked(events) if each.operation.name not in names]
+
+    seen, _ = follow(recorded(file), 1 << 20)
+    assert others(skim(file)[0]) == others(seen)
+
+
+def test_real_clients_say_much_that_can_be_skimmed() -> None:
+    copies = [file for file in WORKER if file.name.startswith("worker-copies")]
+    assert sum(skim(file)[1] > 0 for file in copies) > len(copies) / 2
