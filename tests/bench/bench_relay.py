@@ -1,6 +1,6 @@
 """What the shim costs between a client and a nix-daemon, measured in turn with the daemon itself.
 
-    python -m tests.bench.bench_relay [MEGABYTES] [SMALL PATHS]
+    python -m tests.bench.bench_relay [MEGABYTES] [SMALL PATHS] [RUNS]
 
 The client is ours, over the protocol, and asks the same of the daemon's own socket and of the shim
 in front of it: as an operator, who is joined to the daemon byte by byte, and as a peer, whose
@@ -29,14 +29,20 @@ from protocol.store.hash import Hash, HashAlgorithm
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.wire.operation import Request
+from protocol.worker import multiple
 from protocol.worker.client import ClientConnection
 from protocol.worker.events import Failed, Replied, ReplyData, ReplyEnd, Welcomed
-from protocol.worker.messages import AddToStoreNar, NarFromPath, QueryPathInfo
+from protocol.worker.messages import (
+    AddMultipleToStore,
+    AddToStoreNar,
+    NarFromPath,
+    QueryPathInfo,
+)
 from shim.preamble import Preamble
 from tests.live import world
 from tests.live.sidebyside import both
 
-RUNS: Final = 3
+RUNS: Final = 7
 CHUNK: Final = 1 << 20
 SESSIONS: Final = 200
 COPIES: Final = 20
@@ -89,6 +95,15 @@ class Asker:
         self._socket.sendall(self._connection.ask(request))
         for piece in pieces:
             self._socket.sendall(self._connection.body(piece))
+        self._socket.sendall(self._connection.body_end())
+        self._hear(Replied)
+
+    def upload_many(self, items: list[tuple[StorePath, PathInfo, bytes]]) -> None:
+        """Add many paths by one request, as clients since Nix 2.5 do."""
+        self._socket.sendall(self._connection.ask(AddMultipleToStore(dont_check_signatures=True)))
+        self._socket.sendall(self._connection.body(multiple.count(len(items))))
+        for path, info, contents in items:
+            self._socket.sendall(self._connection.body(multiple.info(path, info) + contents))
         self._socket.sendall(self._connection.body_end())
         self._hear(Replied)
 
@@ -193,10 +208,10 @@ def machine(base: Path) -> Iterator[Machine]:
             process.wait(60)
 
 
-def in_turn(what: str, machine: Machine, run: Callable[[Asker], object]) -> None:
+def in_turn(what: str, machine: Machine, run: Callable[[Asker], object], runs: int = RUNS) -> None:
     """Do the same over each way, several times in turn; print how fast each is beside the first."""
     times: dict[str, list[float]] = {name: [] for name in machine.ways}
-    for _ in range(RUNS):
+    for _ in range(runs):
         for name, connect in machine.ways.items():
             asker = connect()
             begin = time.perf_counter()
@@ -204,14 +219,14 @@ def in_turn(what: str, machine: Machine, run: Callable[[Asker], object]) -> None
             times[name].append(time.perf_counter() - begin)
             asker.close()
     direct = times.pop("daemon")
-    print(f"{what:<34} {statistics.median(direct):8.2f} s direct", end="")
+    print(f"{what:<36} {statistics.median(direct):8.2f} s direct", end="")
     for name, spent in times.items():
         ratio = statistics.median(a / b for a, b in zip(direct, spent, strict=True))
         print(f"   {name} {ratio:.2f}x", end="")
     print(flush=True)
 
 
-def copies(machine: Machine, megabytes: int, small: int) -> None:
+def copies(machine: Machine, megabytes: int, small: int, runs: int) -> None:
     """Bulk and small paths, both ways."""
     large = Content(megabytes << 20)
     tiny = Content(300)
@@ -232,14 +247,20 @@ def copies(machine: Machine, megabytes: int, small: int) -> None:
         for _ in range(small):
             asker.upload(tiny.path(), tiny.info, tiny.pieces())
 
-    in_turn(f"download of {megabytes} MiB", machine, lambda asker: asker.download(path))
+    def upload_at_once(asker: Asker) -> None:
+        contents = b"".join(tiny.pieces())
+        asker.upload_many([(tiny.path(), tiny.info, contents) for _ in range(small)])
+
+    in_turn(f"download of {megabytes} MiB", machine, lambda asker: asker.download(path), runs)
     in_turn(
         f"upload of {megabytes} MiB",
         machine,
         lambda asker: asker.upload(large.path(), large.info, large.pieces()),
+        runs,
     )
-    in_turn(f"download of {small} small paths", machine, download_small)
-    in_turn(f"upload of {small} small paths", machine, upload_small)
+    in_turn(f"download of {small} small paths", machine, download_small, runs)
+    in_turn(f"upload of {small} small paths", machine, upload_small, runs)
+    in_turn(f"upload of {small} small paths at once", machine, upload_at_once, runs)
 
 
 def sessions(machine: Machine) -> None:
@@ -292,7 +313,7 @@ def builds(folder: Path) -> None:
     """Ten trivial derivations, built remotely, by `ssh-ng` without SSH."""
     ratios, direct_times = [], []
     with both(folder, None, None) as sides:
-        for number in range(2 * RUNS):
+        for number in range(RUNS):
             times = []
             for side in sides:
                 (side.base / "ten.nix").write_text(TRIVIAL % number)
@@ -316,12 +337,13 @@ def main() -> None:
     """Print all figures."""
     megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
     small = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
+    runs = int(sys.argv[3]) if len(sys.argv) > 3 else RUNS
     with (
         tempfile.TemporaryDirectory(prefix="relay-") as folder,
         machine(Path(folder)) as machines,
     ):
         sessions(machines)
-        copies(machines, megabytes, small)
+        copies(machines, megabytes, small, runs)
         bulk(machines, megabytes)
     with tempfile.TemporaryDirectory(prefix="relay-") as folder:
         builds(Path(folder))
