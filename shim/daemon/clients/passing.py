@@ -114,6 +114,8 @@ class Joint:
         self._idle, self._transfer = idle, transfer
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
+        self._patience = 0.0
+        """Milliseconds for which we wait now."""
         self._watch()
 
     def run(self, near_says: Says, far_says: Says) -> None:
@@ -131,10 +133,9 @@ class Joint:
         says = {self._near_fd: near_says, self._far_fd: far_says}
         read, poll, other = os.read, self._poll.poll, self._other
         while True:
-            blocked = any(self._queues.values())
-            found = poll((self._transfer if blocked else self._idle) * 1000)
+            found = poll(self._patience)
             if not found:
-                raise Silent("took nothing" if blocked else "said nothing")
+                raise Silent("took nothing" if any(self._queues.values()) else "said nothing")
             for fd, events in found:
                 if events != select.POLLIN and not self._may_read(fd, events):
                     continue
@@ -142,13 +143,11 @@ class Joint:
                 if not data:
                     self._ended.add(fd)
                     self._watch()
-                match says[fd](data):
-                    case Then.PASS_ON:
-                        self._send(other[fd], data)
-                    case Then.STOP:
-                        return
-                    case Then.GO_ON:
-                        pass
+                then = says[fd](data)
+                if then is Then.PASS_ON:
+                    self._send(other[fd], data)
+                elif then is Then.STOP:
+                    return
 
     def _may_read(self, fd: int, events: int) -> bool:
         """Whether an end for which more is told than that it says something may be read."""
@@ -167,6 +166,8 @@ class Joint:
         An end that is not to be read is not watched at all, since its going would be told again
         and again; but of one that says no more it is all we wait for.
         """
+        blocked = any(self._queues.values())
+        self._patience = 1000 * (self._transfer if blocked else self._idle)
         for fd, other in self._other.items():
             wanted = select.POLLOUT if self._queues[fd] else 0
             if not self._queues[other] and fd not in self._ended:
