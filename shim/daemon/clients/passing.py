@@ -23,6 +23,9 @@ CHUNK: Final = 1 << 17
 THREADS: Final = trio.CapacityLimiter(1 << 16)
 """No limit of its own: sessions are limited where they are admitted."""
 
+LONGEST: Final = 2_000_000.0
+"""Seconds, 23 days: poll(2) takes no larger number of milliseconds than fits into an `int`."""
+
 _GONE: Final = select.POLLHUP | select.POLLERR
 
 
@@ -111,7 +114,7 @@ class Joint:
         self._other = {self._near_fd: self._far_fd, self._far_fd: self._near_fd}
         self._queues: dict[int, deque[memoryview | bytes]] = {fd: deque() for fd in self._other}
         self._ended: set[int] = set()
-        self._idle, self._transfer = idle, transfer
+        self._idle, self._transfer = min(idle, LONGEST), min(transfer, LONGEST)
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
         self._patience = 0.0
@@ -128,7 +131,7 @@ class Joint:
 
         Raises:
             Silent: nobody said anything, or took what the other said.
-            OSError: one of both is gone.
+            OSError: the near end is gone.  A far end that is gone says nothing more, no worse.
         """
         says = {self._near_fd: near_says, self._far_fd: far_says}
         read, poll, other = os.read, self._poll.poll, self._other
@@ -139,7 +142,12 @@ class Joint:
             for fd, events in found:
                 if events != select.POLLIN and not self._may_read(fd, events):
                     continue
-                data = read(fd, CHUNK)
+                try:
+                    data = read(fd, CHUNK)
+                except ConnectionResetError:
+                    if fd == self._near_fd:
+                        raise
+                    data = b""
                 if not data:
                     self._ended.add(fd)
                     self._watch()
@@ -193,23 +201,32 @@ class Joint:
         if queue:
             queue.append(data)
             return
-        try:
-            sent = os.write(fd, data)
-        except BlockingIOError:
-            sent = 0
+        sent = self._write(fd, data)
         if sent < len(data):
             queue.append(memoryview(data)[sent:])
             self._watch()
+
+    def _write(self, fd: int, data: bytes | memoryview) -> int:
+        """How much of it is taken now.
+
+        A far end that takes no more may have said why, and that has not been read yet: nothing is
+        said to it any more, and the end of what it says ends the session.
+        """
+        try:
+            return os.write(fd, data)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            if fd == self._near_fd:
+                raise
+            return len(data)
 
     def _push(self, fd: int) -> None:
         """Send what has been waiting, as far as it is taken."""
         queue = self._queues[fd]
         while queue:
             data = queue.popleft()
-            try:
-                sent = os.write(fd, data)
-            except BlockingIOError:
-                sent = 0
+            sent = self._write(fd, data)
             if sent < len(data):
                 queue.appendleft(memoryview(data)[sent:])
                 return
