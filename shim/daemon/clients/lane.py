@@ -333,10 +333,12 @@ class Lane:
             raise self._lost(f"broke the protocol: {error}") from error
 
     def _overhear(self) -> None:
-        """Hear the daemon while a body is sent to it."""
+        """Hear the daemon while something is sent to it; what is no body has its answer later."""
         self._take_of_daemon(self._from_daemon())
+        if self._listen is None:
+            return
         while self._early is None and (event := self._next_of_daemon()) is not None:
-            if isinstance(event, Logged) and self._listen is not None:
+            if isinstance(event, Logged):
                 self._listen(event.message)
             else:
                 self._early = event

@@ -7,7 +7,6 @@ event loop takes.  Knows nothing of protocols.
 import os
 import select
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
@@ -15,10 +14,9 @@ from typing import Final, TypeVar
 
 import trio
 
-T = TypeVar("T")
+from shim.daemon.nix.upstream import CHUNK
 
-CHUNK: Final = 1 << 17
-"""Bytes read at once.  Larger pieces are slower: each is fresh memory from the kernel."""
+T = TypeVar("T")
 
 THREADS: Final = trio.CapacityLimiter(1 << 16)
 """No limit of its own: sessions are limited where they are admitted."""
@@ -39,25 +37,25 @@ async def in_thread(work: Callable[[], T], *sockets: trio.socket.SocketType) -> 
     Raises:
         Exception: whatever `work` raises, unless we were cancelled.
     """
-    done = threading.Event()
+    failure: Exception | None = None
+    result: list[T] = []
+    done = False
 
     async def end() -> None:
         try:
             await trio.sleep_forever()
         finally:
-            if not done.is_set():
+            if not done:
                 for each in sockets:
                     hang_up(each)
 
-    failure: Exception | None = None
-    result: list[T] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(end)
         try:
             result.append(await trio.to_thread.run_sync(work, limiter=THREADS))
         except Exception as error:  # noqa: BLE001 - raised below, where no nursery wraps it
             failure = error
-        done.set()
+        done = True
         await trio.lowlevel.checkpoint_if_cancelled()
         nursery.cancel_scope.cancel()
     if failure is not None:

@@ -20,13 +20,13 @@ from protocol.worker.follower import Followed, Follower
 from protocol.worker.messages import SetOptions
 from protocol.worker.server import ServerConnection
 from shim.daemon.clients.client import Pipe
-from shim.daemon.clients.passing import CHUNK, Joint, Then, in_thread
+from shim.daemon.clients.passing import Joint, Then, in_thread
 from shim.daemon.clients.session import Session
 from shim.daemon.clients.sessions import Live
 from shim.daemon.clients.taping import Taped
 from shim.daemon.clients.who import Who
 from shim.daemon.nix.dialing import dial
-from shim.daemon.nix.upstream import DaemonLost, DaemonRefused, Upstream
+from shim.daemon.nix.upstream import CHUNK, DaemonLost, DaemonRefused, Upstream
 from shim.daemon.services import Services
 from shim.errors import ShimError
 

@@ -178,18 +178,8 @@ class Upstream:
             raise DaemonLost(self.name, "closed the connection")
         return event
 
-    async def soon(self, seconds: float) -> ClientEvent | None:
-        """The next event, if it comes within so many seconds.
-
-        Raises:
-            DaemonLost: as `event`.
-        """
-        with trio.move_on_after(seconds):
-            return await self.event(self._deadlines.reply)
-        return None
-
     def request_bytes(self, request: Request[Any]) -> bytes:
-        """The bytes of a request, for a relay that moves the rest itself.
+        """The bytes of a request, for those who move the rest themselves.
 
         Raises:
             LocalProtocolError: the daemon's version cannot be asked this.
