@@ -85,7 +85,7 @@ class Follower:
         if self._source.inside:
             return False
         if self._step == self._read_code:
-            if skimming.request(data) is None and not self._skim_upload(data):
+            if not skimming.is_request(data) and not self._skim_upload(data):
                 return False
         elif self._step != self._read_body or not self._skim_frames(self._body, data):
             return False

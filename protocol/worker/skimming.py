@@ -52,13 +52,19 @@ _FLAGS: Final = 2 * WORD.size
 """Whether to repair, and to believe without signatures."""
 
 
-def request(data: bytes) -> tuple[int, str] | None:
-    """The number and the path, unchecked, of one whole request of the table; None: another."""
+def is_request(data: bytes) -> bool:
+    """Whether bytes of a client are one whole request that only names a path."""
     if len(data) < _HEAD.size:
+        return False
+    code, length = _HEAD.unpack_from(data)
+    return code in OF_A_PATH and len(data) == _HEAD.size + length + -length % 8
+
+
+def request(data: bytes) -> tuple[int, str] | None:
+    """The number and the path, unchecked, of such a request; None: it is another."""
+    if not is_request(data):
         return None
     code, length = _HEAD.unpack_from(data)
-    if code not in OF_A_PATH or len(data) != _HEAD.size + length + -length % 8:
-        return None
     return code, to_text(data[_HEAD.size : _HEAD.size + length])
 
 
