@@ -10,9 +10,11 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from protocol.errors import LocalProtocolError, ProtocolError
+from protocol.store.naming import named
 from protocol.transcript.record import Direction
 from protocol.wire.operation import Body, Request
 from protocol.worker import skimming
@@ -29,9 +31,11 @@ from protocol.worker.events import (
     ReplyEnd,
     ServerEvent,
 )
+from protocol.worker.messages import BuildDerivation
 from protocol.worker.stderr import LogMessage
 from shim.config import Deadlines
 from shim.daemon.clients.client import Client, ClientGone
+from shim.daemon.clients.passing import LONGEST
 from shim.daemon.clients.taping import Taped
 from shim.daemon.nix.upstream import CHUNK, DaemonLost, DaemonRefused, Upstream
 
@@ -39,6 +43,8 @@ R = TypeVar("R")
 
 SOON: Final = 0.05
 """Seconds for which an answer is still awaited for a client that has closed its end."""
+
+_WAITS: Final = ("idle", "transfer", "reply")
 
 Listen = Callable[[LogMessage], None]
 
@@ -62,7 +68,8 @@ class Lane:
     def __init__(self, client: Client, upstream: Upstream, deadlines: Deadlines) -> None:
         self.client = client
         self.upstream = upstream
-        self._deadlines = deadlines
+        waits = {each: min(getattr(deadlines, each), LONGEST) for each in _WAITS}
+        self._deadlines = replace(deadlines, **waits)
         self._tape = client.pipe.tape if isinstance(client.pipe, Taped) else None
         self._near, self._far = client.pipe.socket.fileno(), upstream.socket.fileno()
         self._client_speaks = _poll((self._near, select.POLLIN))
@@ -172,7 +179,9 @@ class Lane:
         self._push()
         end = time.monotonic() + silence
         while True:
-            speaks = self._client_speaks if self._listen is None else self._either_speaks
+            # Of a daemon that has answered early nothing more is awaited, its end neither.
+            both = self._listen is not None and self._early is None
+            speaks = self._either_speaks if both else self._client_speaks
             found = speaks(max(0, end - time.monotonic()) * 1000)
             if not found:
                 raise ClientGone(f"silent for {silence:g} s", vanished=True)
@@ -285,6 +294,7 @@ class Lane:
         return DaemonLost(self.upstream.name, why)
 
     def _daemon_event(self, silence: float) -> ClientEvent:
+        self._push()
         while (event := self._next_of_daemon()) is None:
             self._await_daemon(silence)
             self._take_of_daemon(self._from_daemon())
@@ -368,7 +378,11 @@ class Lane:
                     self._overhear()
                 continue
             except OSError as error:
-                raise self._lost("closed the connection") from error
+                if self._listen is None:
+                    raise self._lost("closed the connection") from error
+                while self._early is None:
+                    self._overhear()  # it may have said why, at the latest its end is read
+                return
             rest = memoryview(rest)[sent:] if sent < len(rest) else b""
 
     # -- both
@@ -410,6 +424,8 @@ class Lane:
                 raise
             self.tell(connection.fail(error.error))
             return None
+        if isinstance(asked.request, BuildDerivation):
+            value = named(value, asked.request.derivation)
         try:
             reply = connection.reply(value)
         except LocalProtocolError as error:
