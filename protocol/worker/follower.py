@@ -67,6 +67,15 @@ class Follower:
         """Whether more of the daemon's bytes are needed before the client's can be understood."""
         return self._hear is not None
 
+    @property
+    def awaits_client(self) -> bool:
+        """Whether only more of the client's bytes can lead on, whatever the daemon says."""
+        return not (
+            (self._step == self._read_number and self._number is None)
+            or self._step == self._agree
+            or (self._step == self._read_piece and not self._pulls)
+        )
+
     def from_client(self, data: bytes) -> None:
         """Take bytes that the client has sent; `next_event` says what they were."""
         self._fed += len(data)

@@ -13,15 +13,19 @@ from typing import Any
 import pytest
 
 from protocol.store.build_result import BuildResult, BuildStatus
+from protocol.store.content_address import Method
+from protocol.store.derivation import BasicDerivation, Floating
 from protocol.store.derived_path import ALL_OUTPUTS, Built, Opaque
-from protocol.store.hash import Hash
+from protocol.store.hash import Hash, HashAlgorithm
+from protocol.store.naming import output_names
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
-from protocol.store.realisation import DrvOutput
+from protocol.store.realisation import DrvOutput, Realisation, UnkeyedRealisation
 from protocol.version import Dialect, Number
 from protocol.worker import stderr
 from protocol.worker.messages import (
     AddToStoreNar,
+    BuildDerivation,
     BuildPathsWithResults,
     IsValidPath,
     NarFromPath,
@@ -157,6 +161,28 @@ def test_fewer_results_than_asked_for_stay_fewer(house: Make) -> None:
     }
     with house(answers=daemon) as made, made.talk() as talker:
         assert talker.ask(BuildPathsWithResults(asked)) == ((asked[1], failed),)
+
+
+FLOATING = BasicDerivation(
+    outputs={"out": Floating(Method.NAR, HashAlgorithm.SHA256)},
+    input_sources=frozenset(),
+    platform="x86_64-linux",
+    builder="/bin/sh",
+    args=("-c", "echo > $out"),
+    env={"out": "/" + "0" * 52},
+)
+
+
+@pytest.mark.parametrize("minor", [28, 34, 38])
+def test_old_boards_hear_the_exact_names_of_outputs(minor: int, house: Make) -> None:
+    """Their build hooks, up to 2.15, abort without; builders since 2.35 name none."""
+    built = BuildResult(
+        status=BuildStatus.BUILT, built_outputs={"out": UnkeyedRealisation(OTHER)}, times_built=1
+    )
+    answers = {"BuildDerivation": lambda speaker, _: speaker.reply(built)}
+    with house(answers=answers, features=FEATURES) as made, made.talk(Number(1, minor)) as talker:
+        (heard,) = talker.ask(BuildDerivation(DRV, FLOATING)).built_outputs.values()
+    assert heard == Realisation(output_names(FLOATING)["out"], OTHER)
 
 
 def test_realisations_are_not_asked_of_a_daemon_that_would_lose_its_place(house: Make) -> None:

@@ -50,10 +50,12 @@ def text(value: bytes) -> bytes:
     return words(len(value)) + value + bytes(-len(value) % 8)
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, Side]]:
+@pytest.fixture(scope="module", params=[None, "trixie"], ids=["installed", "trixie"])
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Path, Side]]:
     """The sockets of a nix-daemon and of the shim before it."""
-    side = Side(Path(f"{tmp_path_factory.mktemp('o')}/s"), None, None, shim=True)
+    side = Side(Path(f"{tmp_path_factory.mktemp('o')}/s"), request.param, None, shim=True)
     side.start()
     yield side.base / "real", side.base / "front", side
     side.stop()
@@ -178,6 +180,14 @@ SCRIPTS = {
     + words(39) + text(b"/nix/store/" + b"1" * 32 + b"-x") + text(b"") + text(b"0" * 64)
     + words(0, 0, 8, 0, 0) + text(b"") + words(0, 1) + words(8) + b"no nar!!" + words(0),
     "everything at once": OPEN + words(1) + text(NOWHERE) + words(34),
+    "only who it is": words(MAGIC),
+    "half a version": words(MAGIC) + b"\x26\x01",
+    "only its version": words(MAGIC, 0x126),
+    "no reserved space": words(MAGIC, 0x126, 0, 0),
+    "no features": words(MAGIC, 0x126, 1),
+    "a path to be made, before an answer to anything else": words(MAGIC, 0x126, 0, 0, 0)
+    + words(1) + text(NOWHERE) + words(31, 1) + text(NOWHERE) + words(1, 23)
+    + words(10) + text(NOWHERE) + words(1) + text(NOWHERE),
 }  # fmt: skip
 """What a client may say that no client of ours would."""
 
@@ -195,7 +205,9 @@ def answer(path: Path, said: bytes) -> bytes:
                 heard += data
         except ConnectionResetError:
             heard += b"RESET"
-    return re.sub(rb"(?s)(pts-|pid )\d+", rb"\1N", heard)
+    heard = re.sub(rb"(?s)(pts-|pid )\d+", rb"\1N", heard)
+    # Activities are numbered by process.
+    return re.sub(rb"(?s)(TRTS\0{4}|POTS\0{4}|TLSR\0{4}).{8}", rb"\1NNNNNNNN", heard)
 
 
 GREETING = 8

@@ -60,6 +60,8 @@ class OperatorSession:
         self._sent = 0
         self._at_end = False
         """Whether the client will say no more."""
+        self._unheard = False
+        """Whether the client has not waited for the answer to what was passed on last."""
         self._options: SetOptions | None = None
         self._judge: Session | None = None
         self._asked: Asked | None = None
@@ -139,6 +141,7 @@ class OperatorSession:
             return Then.PASS_ON
         elif not self._held and self._follower.skim(data):
             self._sent += len(data)
+            self._unheard = True
             return Then.PASS_ON
         self._hold(data)
         return self._release()
@@ -146,6 +149,7 @@ class OperatorSession:
     def _daemon_says(self, data: bytes) -> Then:
         if not data:
             return Then.STOP
+        self._unheard = False
         if self._tape is not None:
             self._tape.note(Direction.TO_CLIENT, data)
         if self._follower is None or not self._follower.awaits_daemon:
@@ -175,19 +179,23 @@ class OperatorSession:
                 break
             match event:
                 case Asked(request=SetOptions() as request):
-                    self._options = request
-                case Asked() if self._session().takes(event):
+                    self._options, self._unheard = request, True
+                # What is asked ahead of answers is the daemon's: it answers in order, and only it
+                # knows when it has.
+                case Asked() if not self._unheard and self._session().takes(event):
                     self._joint.to_far(self._take(before))
                     self._take(self._follower.position)
                     self._asked = event
                     return Then.STOP
+                case Asked():
+                    self._unheard = True
                 case Greeted(dialect):
                     log.info("operator-opened", version=str(dialect))
                 case None:
                     break
                 case _:
                     pass
-        if self._follower is None or (self._at_end and not self._follower.awaits_daemon):
+        if self._follower is None or (self._at_end and self._follower.awaits_client):
             self._joint.to_far(b"".join(self._held))
             self._held.clear()
             if self._at_end:
