@@ -76,7 +76,8 @@ class Lane:
         self._daemon_speaks = _poll((self._far, select.POLLIN))
         self._either_speaks = _poll((self._near, select.POLLIN), (self._far, select.POLLIN))
         self._client_takes = _poll((self._near, select.POLLOUT))
-        self._daemon_takes = _poll((self._far, select.POLLOUT | select.POLLIN))
+        self._daemon_takes = _poll((self._far, select.POLLOUT))
+        self._daemon_takes_or_speaks = _poll((self._far, select.POLLOUT | select.POLLIN))
         self._listen: Listen | None = None
         """Who hears the daemon while a body is sent to it; nobody: it has nothing to say."""
         self._unsent: list[bytes] = []
@@ -371,10 +372,12 @@ class Lane:
             try:
                 sent = os.write(self._far, rest)
             except BlockingIOError:
-                found = self._daemon_takes(self._deadlines.transfer * 1000)
+                hears = self._early is None
+                takes = self._daemon_takes_or_speaks if hears else self._daemon_takes
+                found = takes(self._deadlines.transfer * 1000)
                 if not found:
                     raise self._lost(f"took no byte for {self._deadlines.transfer:g} s") from None
-                if found[0][1] & ~select.POLLOUT:
+                if hears and found[0][1] & ~select.POLLOUT:
                     self._overhear()
                 continue
             except OSError as error:
