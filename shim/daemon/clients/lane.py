@@ -295,7 +295,6 @@ class Lane:
         return DaemonLost(self.upstream.name, why)
 
     def _daemon_event(self, silence: float) -> ClientEvent:
-        self._push()
         while (event := self._next_of_daemon()) is None:
             self._await_daemon(silence)
             self._take_of_daemon(self._from_daemon())

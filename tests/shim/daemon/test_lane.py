@@ -20,7 +20,14 @@ from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.version import Number
 from protocol.wire.operation import Request
-from protocol.worker.messages import AddTempRoot, IsValidPath, NarFromPath, QueryPathInfo
+from protocol.worker import stderr
+from protocol.worker.messages import (
+    AddTempRoot,
+    IsValidPath,
+    NarFromPath,
+    QueryPathInfo,
+    QueryValidPaths,
+)
 from protocol.worker.stderr import LogMessage, Next, NixError
 from protocol.worker.versions import NEWEST
 from shim.daemon.clients.client import ClientGone
@@ -211,6 +218,21 @@ def test_an_error_is_passed_on(serve: Serve, number: Number) -> None:
         found.daemon.send(found.daemon.connection.fail(NixError("not that one")))
         assert found.board.answer() == ([], "not that one")
         is_well(found, run)
+
+
+def test_an_error_that_comes_before_a_long_request_has_gone_on_is_heard() -> None:
+    names = [f"{number:032}-x" for number in range(50_000)]
+    question = QueryValidPaths(frozenset(map(StorePath.of, names)), substitute=False)
+    with scene() as (found, start):
+        run = start(partial(decode, found))
+        sending = start(partial(found.board.ask, question))
+        select.select([found.daemon.sock], [], [])
+        connection = found.daemon.connection
+        found.daemon.send_and_wait(stderr.message.put(NixError("too long"), connection.dialect))
+        assert found.daemon.asked() == question
+        sending.result(LONG)
+        assert found.board.answer() == ([], "too long")
+        assert not run.done()
 
 
 @both
