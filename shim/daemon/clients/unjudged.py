@@ -25,7 +25,8 @@ from protocol.worker.messages import (
 from shim.config import Policy
 from shim.daemon.building.narrator import renumbering, sentence
 from shim.daemon.clients.backing import Backing
-from shim.daemon.clients.lane import Lane, Listen
+from shim.daemon.clients.ends import Listen
+from shim.daemon.clients.lane import Lane
 from shim.daemon.clients.sessions import Live
 from shim.daemon.clients.uploads import Intake
 from shim.daemon.clients.who import Who

@@ -19,7 +19,8 @@ from protocol.store.signing import PublicKey
 from protocol.worker.messages import AddToStoreNar, QueryValidPaths
 from protocol.worker.multiple import Event, Item, MultipleReader, NarData, NarEnd
 from shim.config import Uploads
-from shim.daemon.clients.lane import Lane, Listen
+from shim.daemon.clients.ends import Listen
+from shim.daemon.clients.lane import Lane
 from shim.errors import ExitCode, ShimError
 from shim.session.uploads import Fate, judge
 

@@ -12,7 +12,8 @@ from random import Random
 import pytest
 import trio
 
-from shim.daemon.clients.passing import CHUNK, Joint, Silent, Then, in_thread
+from shim.daemon.clients.passing import Joint, Silent, Then, in_thread
+from shim.daemon.nix.upstream import CHUNK
 
 LONG = 20.0
 """Seconds that nothing here waits for unless it is stuck."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from protocol.errors import LocalProtocolError
 from protocol.nar.events import Data, Directory, End, Entry, Regular
 from protocol.nar.writer import NarWriter
+from protocol.store.naming import named
 from protocol.store.path import StorePath
 from protocol.store.realisation import DrvOutput
 from protocol.version import PATH_NOT_HASH, Dialect, Number
@@ -225,7 +226,10 @@ def test_an_operation_arrives_and_is_answered_in_the_words_of_either_side(
     *_, last = heard.events
     try:
         expected = through(row.layout, request, ours) if row.exists(ours) else None
-        answered = through(row.reply, value, theirs)
+        passed_on = through(row.reply, value, ours)
+        if row.name == "BuildDerivation":
+            passed_on = named(passed_on, request.derivation)
+        answered = through(row.reply, passed_on, theirs)
     except LocalProtocolError:
         expected = None
     if expected is None:
