@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from protocol.store.build_result import BuildStatus
 from protocol.store.derived_path import ALL_OUTPUTS, Built
 from protocol.worker import messages as m
+from protocol.worker.events import ReplyData
 from tests.live import flights, talking, world
 from tests.live.flights import wait_for
 from tests.live.talking import Hung, Refused, Sayings, Talker
@@ -96,6 +98,39 @@ def test_a_stopping_daemon_finishes_builds_and_turns_others_away(
         assert building.nar == talking.file_nar(b"\n")
     assert shim.process is not None
     assert shim.process.wait(20) == 0
+
+
+def test_a_slow_download_is_no_idle_session(make: Make) -> None:
+    shim = make(deadlines={"shutdown": 1})
+    large = talking.proven("large", bytes(8 << 20))
+    with Talker(shim) as talker:
+        talker.upload(large)
+        assert talker.ask(m.QueryPathInfo(large.path)) is not None
+        talker.socket.sendall(talker.connection.ask(m.NarFromPath(large.path)))
+        wait_for(lambda: shim_is_sending(talker))
+        terminate(shim)
+        time.sleep(3)  # longer than an idle session lives on
+        assert talker.answer(with_body=True) == large.nar
+
+
+def test_an_operators_download_goes_on_while_bytes_pass(make: Make) -> None:
+    shim = make(deadlines={"shutdown": 2})
+    large = talking.proven("large", bytes(4 << 20))
+    with Talker(shim, None) as talker:
+        talker.upload(large)
+        talker.socket.sendall(talker.connection.ask(m.NarFromPath(large.path)))
+        terminate(shim)
+        received = b""
+        for _ in range(16):  # the whole takes twice as long as an idle session lives on
+            time.sleep(0.25)
+            talker.connection.receive(talker.socket.recv(1 << 18))
+            while (event := talker.connection.next_event()) is not None:
+                received += event.data if isinstance(event, ReplyData) else b""
+        assert received + talker.answer(with_body=True) == large.nar
+
+
+def shim_is_sending(talker: Talker) -> bool:
+    return bool(talker.socket.recv(1, socket.MSG_PEEK))
 
 
 def test_a_second_signal_ends_it_at_once(make: Make, sayings: Sayings) -> None:

@@ -150,6 +150,7 @@ class OperatorSession:
         if not data:
             return Then.STOP
         self._unheard = False
+        self._live.stirred = True
         if self._tape is not None:
             self._tape.note(Direction.TO_CLIENT, data)
         if self._follower is None or not self._follower.awaits_daemon:

@@ -59,12 +59,11 @@ class Unjudged:
 
     def __init__(self, services: Services, who: Who, backing: Backing) -> None:
         self._services = services
-        self._config = services.config
         self._who = who
         self._backing = backing
         self._roots = 0
         self._valid: dict[str, float] = {}
-        self.intake = Intake(services.domain.uploads, services.keys, self._config.store_dir)
+        self.intake = Intake(services.domain.uploads, services.keys, services.config.store_dir)
 
     @property
     def _is_peer(self) -> bool:
@@ -92,18 +91,19 @@ class Unjudged:
                 self._note(path)
 
         while True:
-            if (asked := lane.skim(self._allows, passed)) is not None:
-                self.relay(asked, lane, passed=True)
-                continue
-            asked = lane.next_request()
+            skimmed = lane.skim(self._allows, passed)
+            asked = skimmed or lane.next_request()
             live.doing = asked.operation.name
-            if self._route(asked.operation.name) is Route.JUDGE:
+            if skimmed:
+                self.relay(asked, lane, passed=True)
+            elif self._route(asked.operation.name) is Route.JUDGE:
                 return asked
-            self._answer(asked, lane)
+            else:
+                self._answer(asked, lane)
             live.doing = ""
 
     def _route(self, operation: str) -> Route:
-        return route(operation, self._who.standing, judged=self._config.judge_operators)
+        return route(operation, self._who.standing, judged=self._services.config.judge_operators)
 
     def _allows(self, code: int, path: str) -> bool:
         """Whether a question may be passed on without a further look."""
@@ -215,7 +215,7 @@ class Unjudged:
         return self._services.provenances.path_refusal(path, self._policies)
 
     def _policies(self, package: str) -> list[Policy]:
-        config = self._config
+        config = self._services.config
         return [
             policies.resolve(config.policy, config.rules, self._who.name, system, package)
             for system in config.systems
