@@ -38,7 +38,7 @@ EVENTS: Final = {
     "nix-daemon-said": "A line of a nix-daemon's own output.",
     "not-recorded": "A session could not be recorded; it goes on.",
     "operation-refused": "A peer asked for what peers may not do.",
-    "operator-dropped": "An operator's connection to the nix-daemon was lost.",
+    "operator-dropped": "An operator's session was ended: no nix-daemon, or one side was silent.",
     "operator-not-judged": "An operator's words could not be followed; all go to the nix-daemon.",
     "operator-opened": "An operator was joined to the nix-daemon.",
     "operator-refused": "An operator could not be joined to the nix-daemon.",

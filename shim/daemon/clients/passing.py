@@ -136,7 +136,8 @@ class Joint:
         while True:
             found = poll(self._patience)
             if not found:
-                raise Silent("took nothing" if any(self._queues.values()) else "said nothing")
+                done = "took what was sent" if any(self._queues.values()) else "said anything"
+                raise Silent(f"nobody {done} for {self._patience / 1000:g} s")
             for fd, events in found:
                 if events != select.POLLIN and not self._may_read(fd, events):
                     continue
@@ -240,7 +241,7 @@ class Joint:
             poll.register(fd, select.POLLOUT)
             while queue:
                 if not poll.poll(self._transfer * 1000):
-                    raise Silent("took nothing")
+                    raise Silent(f"nobody took what was sent for {self._transfer:g} s")
                 self._push(fd)
         self._watch()
 

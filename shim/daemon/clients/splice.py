@@ -20,7 +20,7 @@ from protocol.worker.follower import Followed, Follower
 from protocol.worker.messages import SetOptions
 from protocol.worker.server import ServerConnection
 from shim.daemon.clients.client import Pipe
-from shim.daemon.clients.passing import Joint, Then, in_thread
+from shim.daemon.clients.passing import Joint, Silent, Then, in_thread
 from shim.daemon.clients.session import Session
 from shim.daemon.clients.sessions import Live
 from shim.daemon.clients.taping import Taped
@@ -127,6 +127,9 @@ class OperatorSession:
             if self._release() is not Then.STOP:
                 self._joint.run(self._client_says, self._daemon_says)
             self._joint.flush()
+        except Silent as error:
+            log.warning("operator-dropped", why=str(error))
+            return None
         except OSError:
             return None
         return self._asked

@@ -216,14 +216,14 @@ def heard(sock: socket.socket) -> bytes:
 
 
 def test_nobody_says_anything() -> None:
-    with running(idle=0.05) as (_, run), pytest.raises(Silent, match="said nothing"):
+    with running(idle=0.05) as (_, run), pytest.raises(Silent, match="nobody said"):
         run.result(LONG)
 
 
 def test_somebody_takes_nothing() -> None:
     with running(transfer=0.05) as (found, run):
         fill(found.client, noise(9))
-        with pytest.raises(Silent, match="took nothing"):
+        with pytest.raises(Silent, match="nobody took"):
             run.result(LONG)
 
 
@@ -256,7 +256,7 @@ def test_stopping_leaves_what_was_sent_to_be_flushed() -> None:
 def test_flushing_ends_when_nothing_is_taken() -> None:
     with ends(transfer=0.05) as found:
         found.joint.to_near(noise(11))
-        with pytest.raises(Silent, match="took nothing"):
+        with pytest.raises(Silent, match="nobody took"):
             found.joint.flush()
 
 
