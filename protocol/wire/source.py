@@ -71,7 +71,7 @@ class Source:
     @property
     def inside(self) -> bool:
         """Whether part of a value has arrived and its rest has not."""
-        return bool(self._saved) or len(self) > 0
+        return bool(self._saved or self._pieces) or self.at < len(self.data)
 
     def feed(self, data: bytes) -> None:
         """Append bytes as they arrive."""
