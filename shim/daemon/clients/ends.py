@@ -17,8 +17,8 @@ from protocol.worker.events import ClientEvent, Logged, PeerClosed
 from protocol.worker.stderr import LogMessage
 from shim.config import Deadlines
 from shim.daemon.clients.client import Client, ClientGone
-from shim.daemon.clients.passing import LONGEST
 from shim.daemon.clients.taping import Taped
+from shim.daemon.clients.waiting import waiter
 from shim.daemon.nix.upstream import CHUNK, DaemonLost, Upstream
 
 SOON: Final = 0.05
@@ -35,10 +35,8 @@ def _wait_for(*wanted: tuple[int, int]) -> Wait:
     for fd, events in wanted:
         poll.register(fd, events)
 
-    def wait(seconds: float) -> list[int]:
-        return [fd for fd, _ in poll.poll(1000 * min(max(0, seconds), LONGEST))]
-
-    return wait
+    wait = waiter(poll)
+    return lambda seconds: [fd for fd, _ in wait(seconds)]
 
 
 class Ends:

@@ -14,15 +14,13 @@ from typing import Final, TypeVar
 
 import trio
 
+from shim.daemon.clients.waiting import waiter
 from shim.daemon.nix.upstream import CHUNK
 
 T = TypeVar("T")
 
 THREADS: Final = trio.CapacityLimiter(1 << 16)
 """No limit of its own: sessions are limited where they are admitted."""
-
-LONGEST: Final = 2_000_000.0
-"""Seconds, 23 days: poll(2) takes no larger number of milliseconds than fits into an `int`."""
 
 _GONE: Final = select.POLLHUP | select.POLLERR
 
@@ -112,11 +110,11 @@ class Joint:
         self._other = {self._near_fd: self._far_fd, self._far_fd: self._near_fd}
         self._queues: dict[int, deque[memoryview | bytes]] = {fd: deque() for fd in self._other}
         self._ended: set[int] = set()
-        self._idle, self._transfer = min(idle, LONGEST), min(transfer, LONGEST)
+        self._idle, self._transfer = idle, transfer
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
         self._patience = 0.0
-        """Milliseconds for which we wait now."""
+        """Seconds for which we wait now."""
         self._watch()
 
     def run(self, near_says: Says, far_says: Says) -> None:
@@ -132,12 +130,12 @@ class Joint:
             OSError: the near end is gone.  A far end that is gone says nothing more, no worse.
         """
         says = {self._near_fd: near_says, self._far_fd: far_says}
-        read, poll, other = os.read, self._poll.poll, self._other
+        read, wait, other = os.read, waiter(self._poll), self._other
         while True:
-            found = poll(self._patience)
+            found = wait(self._patience)
             if not found:
                 done = "took what was sent" if any(self._queues.values()) else "said anything"
-                raise Silent(f"nobody {done} for {self._patience / 1000:g} s")
+                raise Silent(f"nobody {done} for {self._patience:g} s")
             for fd, events in found:
                 if events != select.POLLIN and not self._may_read(fd, events):
                     continue
@@ -174,7 +172,7 @@ class Joint:
         and again; but of one that says no more it is all we wait for.
         """
         blocked = any(self._queues.values())
-        self._patience = 1000 * (self._transfer if blocked else self._idle)
+        self._patience = self._transfer if blocked else self._idle
         for fd, other in self._other.items():
             wanted = select.POLLOUT if self._queues[fd] else 0
             if not self._queues[other] and fd not in self._ended:
@@ -240,7 +238,7 @@ class Joint:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             while queue:
-                if not poll.poll(self._transfer * 1000):
+                if not waiter(poll)(self._transfer):
                     raise Silent(f"nobody took what was sent for {self._transfer:g} s")
                 self._push(fd)
         self._watch()
