@@ -19,7 +19,7 @@ from protocol.worker.messages import (
     QueryValidDerivers,
     QueryValidPaths,
 )
-from shim.daemon.nix.upstream import Upstream
+from shim.daemon.nix.upstream import Upstream, reached
 
 
 class Unanswered(Exception):
@@ -80,17 +80,15 @@ class Store:
         Raises:
             Unanswered: one of them is not valid.
         """
-        known = set(paths)
-        fringe = sorted(known)
-        while fringe:
-            path = fringe.pop()
-            found = set((await self.info(path)).references)
+
+        async def below(path: StorePath) -> frozenset[StorePath]:
+            found = (await self.info(path)).references
             if include_outputs and path.is_derivation:
                 made = frozenset(filter(None, (await self.outputs(path)).values()))
                 found |= await self._upstream.ask(QueryValidPaths(made))
-            fringe += found - known
-            known |= found
-        return frozenset(known)
+            return found
+
+        return await reached(paths, below)
 
     async def referrers(self, path: StorePath) -> frozenset[StorePath]:
         """The valid paths that refer to `path`."""
@@ -106,15 +104,12 @@ class Store:
         Raises:
             Unanswered: one of them is not valid.
         """
-        known = set(paths)
-        fringe = sorted(known)
-        while fringe:
-            path = fringe.pop()
+
+        async def above(path: StorePath) -> frozenset[StorePath]:
             await self.info(path)
-            found = await self.referrers(path) - known
-            fringe += found
-            known |= found
-        return frozenset(known)
+            return await self.referrers(path)
+
+        return await reached(paths, above)
 
     async def kept_with(self, paths: Iterable[StorePath]) -> frozenset[StorePath]:
         """All whose being kept keeps one of `paths`: referrers, and outputs of derivations.

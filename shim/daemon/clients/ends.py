@@ -17,8 +17,8 @@ from protocol.worker.events import ClientEvent, Logged, PeerClosed
 from protocol.worker.stderr import LogMessage
 from shim.config import Deadlines
 from shim.daemon.clients.client import Client, ClientGone
-from shim.daemon.clients.taping import Taped
-from shim.daemon.clients.waiting import waiter
+from shim.daemon.clients.taping import tape_of
+from shim.daemon.clients.waiting import wait_for
 from shim.daemon.nix.upstream import CHUNK, DaemonLost, Upstream
 
 SOON: Final = 0.05
@@ -31,11 +31,7 @@ Wait = Callable[[float], list[int]]
 
 
 def _wait_for(*wanted: tuple[int, int]) -> Wait:
-    poll = select.poll()
-    for fd, events in wanted:
-        poll.register(fd, events)
-
-    wait = waiter(poll)
+    wait = wait_for(*wanted)
     return lambda seconds: [fd for fd, _ in wait(seconds)]
 
 
@@ -46,7 +42,7 @@ class Ends:
         self.client = client
         self.upstream = upstream
         self._deadlines = deadlines
-        self._tape = client.pipe.tape if isinstance(client.pipe, Taped) else None
+        self._tape = tape_of(client.pipe)
         self._near, self._far = client.pipe.socket.fileno(), upstream.socket.fileno()
         self._client_speaks = _wait_for((self._near, select.POLLIN))
         self._daemon_speaks = _wait_for((self._far, select.POLLIN))

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from shim.daemon.clients.waiting import waiter
+from shim.daemon.clients.waiting import wait_for, waiter
 from shim.daemon.nix.upstream import CHUNK
 
 T = TypeVar("T")
@@ -235,10 +235,9 @@ class Joint:
             Silent, OSError: one does not.
         """
         for fd, queue in self._queues.items():
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
+            takes = wait_for((fd, select.POLLOUT))
             while queue:
-                if not waiter(poll)(self._transfer):
+                if not takes(self._transfer):
                     raise Silent(f"nobody took what was sent for {self._transfer:g} s")
                 self._push(fd)
         self._watch()

@@ -23,7 +23,7 @@ from shim.daemon.clients.client import Pipe
 from shim.daemon.clients.passing import Joint, Silent, Then, in_thread
 from shim.daemon.clients.session import Session
 from shim.daemon.clients.sessions import Live
-from shim.daemon.clients.taping import Taped
+from shim.daemon.clients.taping import tape_of
 from shim.daemon.clients.who import Who
 from shim.daemon.nix.dialing import dial
 from shim.daemon.nix.upstream import CHUNK, DaemonLost, DaemonRefused, Upstream
@@ -51,7 +51,7 @@ class OperatorSession:
         self._services = services
         self._who = who
         self._stream = stream
-        self._tape = stream.tape if isinstance(stream, Taped) else None
+        self._tape = tape_of(stream)
         self._head = head
         self._live = live
         judged = services.config.judge_operators

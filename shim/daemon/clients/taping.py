@@ -69,6 +69,11 @@ class Taped:
         await self._stream.send_all(data)
 
 
+def tape_of(pipe: Pipe) -> Tape | None:
+    """Where those who use the socket of `pipe` themselves write down what passes, if anywhere."""
+    return pipe.tape if isinstance(pipe, Taped) else None
+
+
 @contextmanager
 def recorded(stream: Pipe, who: Who, head: bytes, config: Config) -> Iterator[Pipe]:
     """The connection to use for a client: one that is recorded if the configuration says so.

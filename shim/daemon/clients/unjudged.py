@@ -96,10 +96,10 @@ class Unjudged:
             live.doing = asked.operation.name
             if skimmed:
                 self.relay(asked, lane, passed=True)
-            elif self._route(asked.operation.name) is Route.JUDGE:
+            elif (way := self._route(asked.operation.name)) is Route.JUDGE:
                 return asked
             else:
-                self._answer(asked, lane)
+                self._answer(asked, way, lane)
             live.doing = ""
 
     def _route(self, operation: str) -> Route:
@@ -119,8 +119,8 @@ class Unjudged:
             case _:
                 return False
 
-    def _answer(self, asked: Asked, lane: Lane) -> None:
-        match self._route(asked.operation.name):
+    def _answer(self, asked: Asked, way: Route, lane: Lane) -> None:
+        match way:
             case Route.RELAY:
                 self.relay(asked, lane)
             case Route.REFUSE:

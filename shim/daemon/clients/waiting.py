@@ -25,6 +25,14 @@ Found = list[tuple[int, int]]
 """File descriptors and what they are ready for, as poll(2) tells them."""
 
 
+def wait_for(*wanted: tuple[int, int]) -> Callable[[float], Found]:
+    """What waits for some file descriptors, each with the events that are wanted of it."""
+    poll = select.poll()
+    for fd, events in wanted:
+        poll.register(fd, events)
+    return waiter(poll)
+
+
 def waiter(poll: "select.poll") -> Callable[[float], Found]:
     """What waits by `poll` for so many seconds: what it finds; nothing when they are over."""
     look = poll.poll

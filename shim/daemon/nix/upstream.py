@@ -78,6 +78,19 @@ def options(*, use_substitutes: bool = True, cores: int | None = None) -> SetOpt
     )
 
 
+async def reached(
+    paths: Iterable[StorePath], beside: Callable[[StorePath], Awaitable[frozenset[StorePath]]]
+) -> frozenset[StorePath]:
+    """The paths, and all that is reached from them by `beside`, which is asked once of each."""
+    known = set(paths)
+    fringe = sorted(known)
+    while fringe:
+        fresh = await beside(fringe.pop()) - known
+        known |= fresh
+        fringe += fresh
+    return frozenset(known)
+
+
 class Upstream:
     """See the module.  Made by `Upstream.open`; closed by leaving that."""
 
@@ -262,15 +275,12 @@ class Upstream:
 
     async def closure(self, paths: Iterable[StorePath]) -> frozenset[StorePath]:
         """The paths, and everything that those among them which are valid refer to."""
-        known = set(paths)
-        fringe = list(known)
-        while fringe:
-            info = await self.ask(QueryPathInfo(fringe.pop()))
-            if info is not None:
-                fresh = info.references - known
-                known |= fresh
-                fringe += fresh
-        return frozenset(known)
+
+        async def below(path: StorePath) -> frozenset[StorePath]:
+            info = await self.ask(QueryPathInfo(path))
+            return frozenset() if info is None else info.references
+
+        return await reached(paths, below)
 
     async def stream(self, request: Request[None]) -> AsyncIterator[bytes]:
         """Ask for something that is answered by a body, such as a NAR; its pieces.
