@@ -6,6 +6,8 @@ that the client never finishes; and a client that ended cannot be told from one 
 """
 
 import asyncio
+import contextlib
+import os
 from collections import Counter
 from typing import Final, Protocol
 
@@ -95,6 +97,23 @@ class Connection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         self.left = True
         super().eof_received()
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        if exc is not None:
+            self._hear_out()
+        super().connection_lost(exc)
+
+    def _hear_out(self) -> None:
+        """Take in what came before the connection broke: the client may have said that it leaves.
+
+        One that goes while data is on its way to it says so and resets the connection; if asyncio
+        meets the reset while writing, it reads no more.
+        """
+        assert self._wire is not None
+        wire = self._wire.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while count := os.readv(wire, [self.door.buffer]):
+                self.buffer_updated(count)
 
     def drop(self) -> None:
         """Break it off, as if the client were lost."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
 
+import asyncssh
 import pytest
 
 from shim.channels import Channel, frame
@@ -39,9 +40,9 @@ def test_a_client_that_is_ended_has_left(
         assert endings.get(timeout=20) == "half-closed"
 
 
-def test_a_client_that_closes_in_the_middle_of_data_has_left(
-    door: GatewayDoor, daemon: Daemon
-) -> None:
+@pytest.fixture
+def floods(daemon: Daemon) -> "Queue[str]":
+    """How sessions end to which the daemon sends without end."""
     ended: Queue[str] = Queue()
 
     def flood(_: Preamble, connection: socket.socket) -> None:
@@ -58,23 +59,53 @@ def test_a_client_that_closes_in_the_middle_of_data_has_left(
 
         sending = threading.Thread(target=send)
         sending.start()
-        while connection.recv(1 << 16):
-            pass
-        time.sleep(0.2)
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1 << 16):
+                pass
+            time.sleep(0.2)
         left.set()
         sending.join()
 
     daemon.speaks = flood
+    return ended
 
-    async def ask() -> None:
+
+def test_a_client_that_closes_in_the_middle_of_data_has_left(
+    door: GatewayDoor, floods: "Queue[str]"
+) -> None:
+    async def ask() -> list[str]:
         async with connected(door) as connection:
             for _ in range(20):
                 process = await connection.create_process(STDIO, encoding=None)
                 await process.stdout.read(100_000)
                 process.channel.abort()
+            return [await asyncio.to_thread(floods.get, timeout=20) for _ in range(20)]
 
-    asyncio.run(ask())
-    assert [ended.get(timeout=20) for _ in range(20)] == ["half-closed"] * 20
+    assert asyncio.run(ask()) == ["half-closed"] * 20
+    assert "Traceback" not in door.log.read_text()
+
+
+def test_a_client_that_says_so_and_resets_has_left(door: GatewayDoor, floods: "Queue[str]") -> None:
+    """What a client's kernel does if data comes for one that has closed: it sends a reset."""
+    gateway = door.process
+    assert gateway is not None
+
+    async def ask() -> None:
+        connection = await connected(door)
+        wire = connection.get_extra_info("socket")
+        process = await connection.create_process(STDIO, encoding=None)
+        await process.stdout.read(100_000)
+        gateway.send_signal(signal.SIGSTOP)  # the goodbye and the reset come at once
+        try:
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.disconnect(asyncssh.DISC_BY_APPLICATION, "")
+            await connection.wait_closed()
+        finally:
+            gateway.send_signal(signal.SIGCONT)
+
+    for _ in range(10):
+        asyncio.run(ask())
+        assert floods.get(timeout=20) == "half-closed"
     assert "Traceback" not in door.log.read_text()
 
 
