@@ -225,6 +225,18 @@ def test_in_the_default_domain_boards_trust_each_other(shim: Shim) -> None:
         assert talker.ask(m.NarFromPath(thing.path)) == thing.nar
 
 
+def test_a_path_that_is_there_by_then_disturbs_no_others(shim: Shim) -> None:
+    """As when two boards send the same; Nix 2.8 by itself would lose its place there."""
+    things = [unsigned(f"several-{number}") for number in range(300)]
+    with Talker(shim) as talker:
+        talker.upload(things[150], things[299])
+        talker.upload(*things)
+        wanted = frozenset(each.path for each in things)
+        assert talker.ask(m.QueryValidPaths(wanted)) == wanted
+        for each in (things[149], things[151]):
+            assert talker.ask(m.NarFromPath(each.path)) == each.nar
+
+
 def test_a_strict_domain_drops_what_proves_nothing(shim: Shim) -> None:
     nothing, proof = unsigned("nothing"), talking.proven("proof", b"proof")
     key = signed(unsigned("signed"))

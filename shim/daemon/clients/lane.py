@@ -161,13 +161,27 @@ class Lane(Ends):
             LocalProtocolError: its version cannot be asked this.
             ClientGone, RemoteProtocolError: the client left, or broke the protocol.
         """
-        answer: R = self._ask(self.upstream.request_bytes(request), listen, body)
-        return answer
+        return self.begin(request, listen, body)()
 
-    def _ask(self, request: bytes, listen: Listen, body: Iterator[bytes] | None) -> Any:
+    def begin(
+        self, request: Request[R], listen: Listen, body: Iterator[bytes] | None = None
+    ) -> Callable[[], R]:
+        """Ask the nix-daemon as `ask` does, and await the answer later.
+
+        Returns:
+            What awaits it and raises what `ask` does: to be called before anything else is asked.
+
+        Raises:
+            DaemonLost, LocalProtocolError, ClientGone, RemoteProtocolError: as `ask`.
+        """
+        return self._begin(self.upstream.request_bytes(request), listen, body)
+
+    def _begin(
+        self, request: bytes, listen: Listen, body: Iterator[bytes] | None
+    ) -> Callable[[], Any]:
         self._to_daemon(request)
         early = None if body is None else self._send_body(body, listen)
-        return self._answer(listen, early)
+        return lambda: self._answer(listen, early)
 
     def _send_body(self, body: Iterator[bytes], listen: Listen) -> ClientEvent | None:
         """Send a body and listen at once: a daemon with much to say takes no more until heard."""
@@ -235,7 +249,7 @@ class Lane(Ends):
             return None
         body = None if asked.operation.body is Body.NONE else self.body()
         try:
-            value = self._ask(request, listen, body)
+            value = self._begin(request, listen, body)()
         except (DaemonRefused, DaemonLost) as error:
             # Only a client whose body has been read to its end hears an answer.
             for _ in body or ():

@@ -1,9 +1,8 @@
 """Taking in what a peer sends: every path is judged before a byte of it reaches the nix-daemon.
 
-What `shim.session.uploads` says is carried out here.  Bodies are streamed: at most one piece of a
-NAR is held.  Of `AddMultipleToStore` each path goes on alone: some may be dropped although their
-number stands first, and daemons before 2.10 lose their place in such a body at a path that they
-have by then (`LocalStore::addToStore` left its NAR unread), as when two boards send the same.
+What `shim.session.uploads` says is carried out here.  Bodies are streamed: of large paths at most
+one piece of a NAR is held.  Some paths of `AddMultipleToStore` may be dropped although their number
+stands first, so what remains goes on in batches.
 """
 
 from collections.abc import Iterator
@@ -16,13 +15,14 @@ from protocol.errors import RemoteProtocolError
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
 from protocol.store.signing import PublicKey
-from protocol.worker.messages import AddToStoreNar, QueryValidPaths
+from protocol.worker.messages import AddToStoreNar
 from protocol.worker.multiple import Event, Item, MultipleReader, NarData, NarEnd
 from shim.config import Uploads
+from shim.daemon.clients.batches import Batches
 from shim.daemon.clients.ends import Listen
 from shim.daemon.clients.lane import Lane
 from shim.errors import ExitCode, ShimError
-from shim.session.uploads import Fate, judge
+from shim.session.uploads import Fate, UploadRefused, judge
 
 log = structlog.get_logger()
 
@@ -54,8 +54,10 @@ class Intake:
             UploadRefused: the path is not let in; nothing was passed on.
             ClientGone, RemoteProtocolError, DaemonRefused, DaemonLost: as they say.
         """
+        batches = Batches(lane, listen)
         body = lane.body()
-        self._pass(request.path, request.info, body, lane, listen)
+        if self._lets_in(request.path, request.info, batches):
+            batches.pass_alone(request.path, _believed(request.info), body)
         for _ in body:
             pass  # what nobody took has to be read all the same
 
@@ -64,47 +66,49 @@ class Intake:
 
         Raises:
             UploadRefused: a path is not let in; those before it are imported.
-            Malformed: the body is none; the nix-daemon may wait for the rest of a NAR.
+            Malformed: the body is none; the nix-daemon may wait for the rest of a NAR, and have
+                answers left.
             ClientGone, RemoteProtocolError, DaemonRefused, DaemonLost: as they say.
         """
+        batches = Batches(lane, listen)
         events = self._events(lane.body())
-        for event in events:
-            if isinstance(event, Item):
-                nar = _nar(events)
-                self._pass(event.path, event.info, nar, lane, listen)
-                for _ in nar:
-                    pass  # what nobody took has to be read all the same
+        try:
+            for event in events:
+                if isinstance(event, Item):
+                    nar = _nar(events)
+                    if self._lets_in(event.path, event.info, batches):
+                        batches.add(event.path, _believed(event.info), nar)
+                    for _ in nar:
+                        pass  # what nobody took has to be read all the same
+        except UploadRefused:
+            batches.finish()
+            raise
+        batches.finish()
 
-    def _pass(
-        self, path: StorePath, info: PathInfo, nar: Iterator[bytes], lane: Lane, listen: Listen
-    ) -> None:
-        if self._fate(path, info, lane, listen) is Fate.DROP:
-            log.info("upload-dropped", path=path)
-            if len(self.dropped) < MAX_DROPPED:
-                self.dropped.add(path)
-            return
-        # `ultimate` says that this store built it, so that its signatures are never asked for.
-        lane.ask(
-            AddToStoreNar(path, replace(info, ultimate=False), dont_check_signatures=True),
-            listen,
-            nar,
-        )
-        self.dropped.discard(path)
-
-    def _fate(self, path: StorePath, info: PathInfo, lane: Lane, listen: Listen) -> Fate:
+    def _lets_in(self, path: StorePath, info: PathInfo, batches: Batches) -> bool:
         fate = judge(path, info, self.unsigned, self.keys, self.store_dir)
-        others = info.references - {path}
-        if self.unsigned is Uploads.ACCEPT or fate is Fate.DROP or not others:
-            return fate
-        # The store takes nothing whose references it lacks, and some may have been dropped.
-        valid = lane.ask(QueryValidPaths(others, substitute=True), listen)
-        return Fate.IMPORT if others <= valid else Fate.DROP
+        if fate is Fate.IMPORT and self.unsigned is not Uploads.ACCEPT:
+            # The store takes nothing whose references it lacks, and some may have been dropped.
+            fate = Fate.IMPORT if batches.has(info.references - {path}) else Fate.DROP
+        if fate is Fate.IMPORT:
+            self.dropped.discard(path)
+            return True
+        log.info("upload-dropped", path=path)
+        if len(self.dropped) < MAX_DROPPED:
+            self.dropped.add(path)
+        return False
 
     def _events(self, body: Iterator[bytes]) -> Iterator[Event]:
         reader = MultipleReader(self.store_dir)
         for data in body:
             yield from _feed(reader, data)
         _end(reader)
+
+
+def _believed(info: PathInfo) -> PathInfo:
+    """What is said of a path that is let in."""
+    # `ultimate` says that this store built it, so that its signatures are never asked for.
+    return replace(info, ultimate=False)
 
 
 def _nar(events: Iterator[Event]) -> Iterator[bytes]:
