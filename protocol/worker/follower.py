@@ -76,6 +76,11 @@ class Follower:
             or (self._step == self._read_piece and not self._pulls)
         )
 
+    @property
+    def awaits_request(self) -> bool:
+        """Whether the client's next byte begins a request."""
+        return self._step == self._read_code
+
     def from_client(self, data: bytes) -> None:
         """Take bytes that the client has sent; `next_event` says what they were."""
         self._fed += len(data)

@@ -200,7 +200,7 @@ class Limits:
     """Percent of the last ten seconds that tasks stood still for want of memory (PSI), above
     which no further build starts while others run."""
     sessions: int = 400
-    """Connections of clients; further ones are turned away."""
+    """Connections of peers; further ones are turned away.  Those of operators are not limited."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from protocol.store.derivation import BasicDerivation, Derivation
 from protocol.store.hash import Hash
 from protocol.store.path import StorePath
 from protocol.store.path_info import PathInfo
-from protocol.version import Number
+from protocol.version import Dialect, Number
 from protocol.wire.operation import Body, Request
-from protocol.worker import multiple
+from protocol.worker import handshake, multiple
 from protocol.worker.client import ClientConnection
 from protocol.worker.events import (
     Failed,
@@ -57,8 +57,14 @@ class Talker:
     """One connection to a shim, as a peer or, without a name, as the operator that we are."""
 
     def __init__(
-        self, shim: world.Shim, peer: str | None = "attic", newest: Number = NEWEST
+        self,
+        shim: world.Shim,
+        peer: str | None = "attic",
+        newest: Number = NEWEST,
+        *,
+        eager: bool = False,
     ) -> None:
+        """Connect and shake hands; `eager` says all of its greeting before it hears anything."""
         self.said: list[str] = []
         """What was to be shown to the user."""
         self.log: list[str] = []
@@ -68,15 +74,22 @@ class Talker:
         self.socket.settimeout(TIMEOUT)
         self.socket.connect(str(shim.socket))
         try:
-            self._greet(peer)
+            self._greet(peer, eager=eager)
         except BaseException:
             self.socket.close()
             raise
 
-    def _greet(self, peer: str | None) -> None:
+    def _greet(self, peer: str | None, *, eager: bool) -> None:
         if peer is not None:
             self.socket.sendall(Preamble(peer).render())
-        self.socket.sendall(self.connection.hello())
+        hello = self.connection.hello()
+        if eager:
+            preamble = handshake.preamble.put(None, Dialect(Number(1, 34)))
+            self.socket.sendall(hello + preamble)
+            while self.connection.next_event() is None and not self.connection.to_send():
+                self.connection.receive(self.socket.recv(16))  # its magic number and version
+        else:
+            self.socket.sendall(hello)
         match self._event():
             case Welcomed(_, version, trust):
                 self.version, self.trust = version, trust

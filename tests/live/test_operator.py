@@ -22,9 +22,12 @@ from protocol.version import Number
 from protocol.worker.client import ClientConnection
 from protocol.worker.events import Failed, Pull, Replied, ReplyData, ReplyEnd, Welcomed
 from protocol.worker.messages import (
+    AddTempRoot,
     AddToStoreNar,
     BuildPathsWithResults,
+    EnsurePath,
     ExportPath,
+    FindRoots,
     ImportPaths,
     IsValidPath,
     NarFromPath,
@@ -210,6 +213,20 @@ def answer(path: Path, said: bytes) -> bytes:
     return re.sub(rb"(?s)(TRTS\0{4}|POTS\0{4}|TLSR\0{4}).{8}", rb"\1NNNNNNNN", heard)
 
 
+def answer_to_pieces(path: Path, said: bytes, size: int) -> bytes:
+    """All that comes back to what is said piece by piece, heard only afterwards."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30)
+        client.connect(str(path))
+        for start in range(0, len(said), size):
+            client.sendall(said[start : start + size])
+        client.shutdown(socket.SHUT_WR)
+        heard = b""
+        while data := client.recv(1 << 16):
+            heard += data
+    return re.sub(rb"(?s)(TRTS\0{4}|POTS\0{4}|TLSR\0{4}).{8}", rb"\1NNNNNNNN", heard)
+
+
 GREETING = 8
 """Bytes by which an operator is known; who says fewer is dropped."""
 
@@ -221,6 +238,51 @@ def test_whatever_is_said_is_answered_by_the_daemon(
     daemon, front, _ = pair
     said = SCRIPTS[name]
     assert answer(front, said) == answer(daemon, said)
+
+
+AHEAD = words(MAGIC, 0x122, 0, 0) + 5 * (
+    words(1) + text(NOWHERE) + words(26) + text(NOWHERE) + words(11) + text(NOWHERE)
+    + words(10) + text(NOWHERE)
+)  # fmt: skip
+"""Questions that have answers, and after each a path that is not there."""
+
+
+@pytest.mark.parametrize("size", [1, 8, 200, 1 << 16])
+def test_what_is_asked_ahead_of_answers_is_answered_in_order(
+    pair: tuple[Path, Path, Side], size: int
+) -> None:
+    daemon, front, _ = pair
+    wanted = answer_to_pieces(daemon, AHEAD, size)
+    for _ in range(5):
+        assert answer_to_pieces(front, AHEAD, size) == wanted
+
+
+@pytest.mark.parametrize("number", [Number(1, 21), NEWEST])
+def test_a_missing_path_is_the_daemons_to_refuse(
+    pair: tuple[Path, Path, Side], number: Number
+) -> None:
+    daemon, front, _ = pair
+    said, roots = [], []
+    for path in (daemon, front):
+        with Nix(path, number) as client:
+            client.ask(AddTempRoot(StorePath(NOWHERE.decode())))
+            for _ in range(2):
+                with pytest.raises(AssertionError) as refused:
+                    client.ask(EnsurePath(StorePath(NOWHERE.decode())))
+                said.append(str(refused.value))
+            found = client.ask(FindRoots())
+            assert isinstance(found, tuple)
+            roots.append([kept for _, kept in found])
+    assert said[:2] == said[2:]
+    assert roots[0] == roots[1]
+
+
+def test_more_connections_than_peers_may_hold_get_through(pair: tuple[Path, Path, Side]) -> None:
+    _, front, _ = pair
+    held = [Nix(front) for _ in range(480)]
+    for each in held:
+        with each:
+            assert isinstance(each.welcome, Welcomed)
 
 
 def test_many_connections_at_once_all_get_through(pair: tuple[Path, Path, Side]) -> None:

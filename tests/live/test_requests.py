@@ -1,6 +1,7 @@
 """Build requests of peers: we make what is foreign, and Nix's semantics hold for all of it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -163,14 +164,40 @@ def test_inputs_of_a_foreign_build_are_made_first(talker: Talker, sayings: Sayin
     assert told.index("plain: built under emulation") < told.index("upper: built under emulation")
 
 
+@pytest.mark.parametrize("peer", ["attic", None])
 def test_a_path_that_a_foreign_derivation_makes_is_ensured(
-    talker: Talker, sayings: Sayings, shim: Shim
+    peer: str | None, sayings: Sayings, shim: Shim
 ) -> None:
-    assert talker.ask(EnsurePath(sayings.out("other"))) is None
-    assert shim.serves(sayings.out("other"))
-    assert talker.ask(EnsurePath(sayings.out("other"))) is None
-    with pytest.raises(Refused, match="cannot be created"):
-        talker.ask(EnsurePath(sayings.out("here")))
+    with Talker(shim, peer) as talker:
+        assert talker.ask(EnsurePath(sayings.out("other"))) is None
+        assert shim.serves(sayings.out("other"))
+        assert talker.ask(EnsurePath(sayings.out("other"))) is None
+        with pytest.raises(Refused, match="cannot be created"):
+            talker.ask(EnsurePath(sayings.out("here")))
+        (found,) = results(talker, of(sayings, "plain"))
+        assert found.status is BuildStatus.BUILT
+
+
+def test_what_makes_nothing_costs_an_operator_no_connection(sayings: Sayings, shim: Shim) -> None:
+    assert shim.process is not None
+    open_files = Path(f"/proc/{shim.process.pid}/fd")
+    with Talker(shim, peer=None) as operator:
+        counts = []
+        for _ in range(5):
+            with pytest.raises(Refused, match="cannot be created"):
+                operator.ask(EnsurePath(sayings.out("here")))
+            operator.ask(QueryMissing((of(sayings, "plain"),)))
+            counts.append(len(list(open_files.iterdir())))
+        assert counts[1] == counts[-1]
+        assert operator.ask(EnsurePath(sayings.out("other"))) is None
+        assert operator.ask(IsValidPath(sayings.out("other")))
+
+
+def test_an_operator_may_greet_without_waiting(shim: Shim, sayings: Sayings) -> None:
+    """It has heard all that there is to hear when it asks."""
+    with Talker(shim, peer=None, newest=Number(1, 34), eager=True) as operator:
+        (found,) = results(operator, of(sayings, "plain"))
+    assert found.status is BuildStatus.BUILT
 
 
 def test_a_path_as_it_is_is_the_nix_daemons(talker: Talker, sayings: Sayings) -> None:

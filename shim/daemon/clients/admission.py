@@ -37,10 +37,21 @@ async def identify(stream: trio.SocketStream, config: Config) -> tuple[Who, byte
     Raises:
         BadPreamble: it claims to be whom it may not, or what it says is no preamble.
         BrokenResourceError: it closed before it had said enough.
+        TooSlowError: it did not say it in time; an operator has as long as a nix-daemon leaves it.
     """
     ucred = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(ucred)
-    head = await _exactly(stream, GREETING)
+    operator = uid in config.operators
+    deadlines = config.deadlines
+    with trio.fail_after(deadlines.idle if operator else deadlines.handshake):
+        head = await _exactly(stream, GREETING)
+    with trio.fail_after(deadlines.handshake):
+        return await _identify(stream, config, uid, head)
+
+
+async def _identify(
+    stream: trio.SocketStream, config: Config, uid: int, head: bytes
+) -> tuple[Who, bytes]:
     operator = uid in config.operators
     if head != preamble.MAGIC:
         name = f"uid {uid}"

@@ -6,6 +6,7 @@
 * SIGHUP: tables, peers, rules and policy are read anew (`shim.daemon.reloading`).
 """
 
+import errno
 import os
 import signal
 import socket
@@ -39,6 +40,9 @@ log = structlog.get_logger()
 STOP: Final = (signal.SIGTERM, signal.SIGINT)
 BACKLOG: Final = 128
 """Connections that the kernel holds until they are accepted."""
+
+_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept(2) says when there is room for no more; the client waits in the backlog."""
 
 Reload = Callable[[], Awaitable[None]]
 
@@ -124,9 +128,17 @@ async def _accept(
     listener: trio.SocketListener, domains: Mapping[str, Services], clients: trio.Nursery
 ) -> None:
     while True:
-        stream = await listener.accept()
-        config = domains[DEFAULT_DOMAIN].config
-        if len(clients.child_tasks) >= config.limits.sessions + SPARE:
+        try:
+            stream = await listener.accept()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            log.warning("client-refused", why=str(error))
+            await trio.sleep(LOOK)
+            continue
+        services = domains[DEFAULT_DOMAIN]
+        others = len(clients.child_tasks) - services.sessions.operators
+        if others >= services.config.limits.sessions + SPARE:
             log.warning("client-refused", why="too many connections to turn more away in words")
             await trio.aclose_forcefully(stream)
             continue
@@ -139,8 +151,7 @@ async def _client(domains: Mapping[str, Services], stream: trio.SocketStream) ->
     async with stream:
         widen(stream.socket)
         try:
-            with trio.fail_after(config.deadlines.handshake):
-                who, head = await identify(stream, config)
+            who, head = await identify(stream, config)
         except (preamble.BadPreamble, trio.TooSlowError, trio.BrokenResourceError) as error:
             log.warning("client-refused", why=str(error) or "silent before the handshake")
             return

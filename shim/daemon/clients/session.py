@@ -168,6 +168,23 @@ class Session:
             case _:
                 return False
 
+    async def makes(self, asked: Asked, settings: SetOptions | None) -> bool:
+        """Whether a request that we take is really ours, as only the store's database tells.
+
+        Args:
+            asked: the request.
+            settings: those that the client has sent last.
+        """
+        if not isinstance(asked.request, EnsurePath):
+            return True
+        self._backing.settings = settings
+        try:
+            upstream = await self._backing.get()
+            return await self._requests.maker(asked.request.path, upstream) is not None
+        except (ShimError, DaemonLost, DaemonRefused):
+            await self._backing.lose()
+            return False  # the client's own nix-daemon says what is wrong
+
     async def judge(self, asked: Asked, settings: SetOptions | None) -> bytes:
         """Answer one request that we take; whoever calls this serves all others.
 

@@ -54,7 +54,7 @@ class Sessions:
     def __init__(self) -> None:
         self.live: set[Live] = set()
         self.stopping = False
-        self._connections = 0
+        self._connections: Counter[Standing] = Counter()
         self._by_peer: Counter[str] = Counter()
 
     def objection(self, who: Who, config: Config) -> str:
@@ -63,25 +63,32 @@ class Sessions:
             return ""
         if self.stopping:
             return "this builder is being stopped; try again in a minute"
-        if self._connections >= config.limits.sessions:
+        if who.standing is Standing.OPERATOR:
+            return ""  # a nix-daemon has no limit either
+        if (held := self._connections[Standing.PEER]) >= config.limits.sessions:
             return (
-                f"this builder has {self._connections} connections, its limit"
+                f"this builder has {held} connections of boards, its limit"
                 " (limits.sessions); try again later"
             )
         allowed = config.peer(who.name).sessions
-        if who.standing is Standing.PEER and self._by_peer[who.name] >= allowed:
+        if self._by_peer[who.name] >= allowed:
             return f"`{who.name}` has {allowed} connections, its limit (peers.{who.name}.sessions)"
         return ""
+
+    @property
+    def operators(self) -> int:
+        """Connections of operators, which are not limited."""
+        return self._connections[Standing.OPERATOR]
 
     @contextmanager
     def admitted(self, who: Who) -> Iterator[None]:
         """Count a connection for as long as the block lasts."""
-        self._connections += 1
+        self._connections[who.standing] += 1
         self._by_peer[who.name] += 1
         try:
             yield
         finally:
-            self._connections -= 1
+            self._connections[who.standing] -= 1
             self._by_peer[who.name] -= 1
             self._by_peer += Counter()  # forgets names whose count is 0
 
@@ -108,7 +115,7 @@ class Sessions:
         self.stopping = True
         for live in self.live:
             live.stir()
-        while self._connections:
+        while self._connections.total():
             busy = {id(live.who) for live in self.live if live.doing}
             for live in self.live:
                 if live.stirred or id(live.who) in busy:

@@ -8,16 +8,19 @@ by `shim.daemon.clients.session`.  A session that cannot be followed is passed o
 
 from collections import deque
 from contextlib import AsyncExitStack
+from typing import Final
 
 import structlog
 import trio
 
 from protocol.errors import RemoteProtocolError
 from protocol.transcript.record import Direction
+from protocol.wire.source import WORD
+from protocol.worker import stderr
 from protocol.worker.client import ClientConnection
 from protocol.worker.events import Asked, Greeted
 from protocol.worker.follower import Followed, Follower
-from protocol.worker.messages import SetOptions
+from protocol.worker.messages import QueryMissing, SetOptions
 from protocol.worker.server import ServerConnection
 from shim.daemon.clients.client import Pipe
 from shim.daemon.clients.passing import Joint, Silent, Then, in_thread
@@ -33,6 +36,9 @@ from shim.errors import ShimError
 log = structlog.get_logger()
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+_LAST: Final = WORD.pack(stderr.LAST)
+"""What a daemon ends the handshake with."""
 
 
 class OperatorSession:
@@ -61,11 +67,15 @@ class OperatorSession:
         self._at_end = False
         """Whether the client will say no more."""
         self._unheard = False
-        """Whether the client has not waited for the answer to what was passed on last."""
+        """Whether nothing has been heard of the daemon since it was asked something."""
+        self._ahead = False
+        """Whether the client asks ahead of answers; which of them have come nobody knows then."""
         self._options: SetOptions | None = None
         self._judge: Session | None = None
         self._asked: Asked | None = None
-        """The request that is ours."""
+        """The request that may be ours."""
+        self._request = b""
+        """Its bytes."""
         self._closing = AsyncExitStack()
         self._joint: Joint
 
@@ -87,12 +97,17 @@ class OperatorSession:
                 while (
                     asked := await in_thread(self._pass_on, self._stream.socket, daemon.socket)
                 ) is not None:
+                    if not await self._session().makes(asked, self._options):
+                        self._joint.to_far(self._request)
+                        self._unheard = True
+                        continue
                     await self._answer(asked)
-                    # The nix-daemon's process remembers what it missed: another one hears of what
-                    # was made.  The old connection stays open: it protects what the client has
-                    # uploaded.
-                    daemon = await self._reconnect()
-                    self._join(daemon)
+                    if not isinstance(asked.request, QueryMissing):
+                        # The nix-daemon's process remembers what it missed: another one hears of
+                        # what was made.  The old connection stays open: it protects what the
+                        # client has uploaded.
+                        daemon = await self._reconnect()
+                        self._join(daemon)
             except (DaemonLost, DaemonRefused, ShimError) as error:
                 log.warning("operator-dropped", why=str(error))
 
@@ -142,10 +157,13 @@ class OperatorSession:
             self._at_end = True
         elif self._follower is None:
             return Then.PASS_ON
-        elif not self._held and self._follower.skim(data):
-            self._sent += len(data)
-            self._unheard = True
-            return Then.PASS_ON
+        elif not self._held:
+            asks = self._follower.awaits_request
+            if self._follower.skim(data):
+                self._sent += len(data)
+                if asks:
+                    self._note_question()
+                return Then.PASS_ON
         self._hold(data)
         return self._release()
 
@@ -163,7 +181,7 @@ class OperatorSession:
         except RemoteProtocolError as error:
             self._stop_following(error)
         self._joint.to_near(data)
-        return self._release()
+        return self._release(data)
 
     def _hold(self, data: bytes) -> None:
         if data:
@@ -171,8 +189,12 @@ class OperatorSession:
             if self._follower is not None:
                 self._follower.from_client(data)
 
-    def _release(self) -> Then:
-        """Pass on what the client has said as far as it is known to be none of ours."""
+    def _release(self, heard: bytes = b"") -> Then:
+        """Pass on what the client has said as far as it is known to be none of ours.
+
+        Args:
+            heard: what the daemon has just said.
+        """
         event: Followed | None = None
         while self._follower is not None:
             before = self._follower.position
@@ -182,18 +204,19 @@ class OperatorSession:
                 self._stop_following(error)
                 break
             match event:
-                case Asked(request=SetOptions() as request):
-                    self._options, self._unheard = request, True
-                # What is asked ahead of answers is the daemon's: it answers in order, and only it
-                # knows when it has.
-                case Asked() if not self._unheard and self._session().takes(event):
+                # Of a client that asks ahead of answers everything is the daemon's: it answers in
+                # order, and only it knows when it has.
+                case Asked() if self._waits() and self._session().takes(event):
                     self._joint.to_far(self._take(before))
-                    self._take(self._follower.position)
+                    self._request = self._take(self._follower.position)
                     self._asked = event
                     return Then.STOP
-                case Asked():
-                    self._unheard = True
+                case Asked(request=request):
+                    if isinstance(request, SetOptions):
+                        self._options = request
+                    self._note_question()
                 case Greeted(dialect):
+                    self._unheard = not heard.endswith(_LAST)
                     log.info("operator-opened", version=str(dialect))
                 case None:
                     break
@@ -210,6 +233,14 @@ class OperatorSession:
         else:
             self._joint.to_far(self._take(self._follower.position))
         return Then.GO_ON
+
+    def _note_question(self) -> None:
+        self._ahead |= self._unheard
+        self._unheard = True
+
+    def _waits(self) -> bool:
+        """Whether the client has heard all answers."""
+        return not (self._ahead or self._unheard)
 
     def _take(self, position: int) -> bytes:
         """What is held, up to that byte of all that the client has said."""

@@ -1,6 +1,7 @@
 """Who is admitted, and who is ended when while the daemon stops.  The clock jumps; nobody waits."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +31,19 @@ def test_a_peer_has_its_limit_and_all_have_one() -> None:
         assert "peers.attic.sessions" in sessions.objection(ATTIC, CONFIG)
         assert sessions.objection(CELLAR, CONFIG) == ""
         with sessions.admitted(CELLAR):
-            assert "limits.sessions" in sessions.objection(ROOT, CONFIG)
-        assert sessions.objection(ROOT, CONFIG) == ""
+            assert "limits.sessions" in sessions.objection(CELLAR, CONFIG)
+        assert sessions.objection(CELLAR, CONFIG) == ""
     assert sessions.objection(ATTIC, CONFIG) == ""
 
 
-def test_an_operator_has_no_limit_of_its_own() -> None:
+def test_operators_have_no_limit_and_take_no_peers_place() -> None:
     config = replace(CONFIG, peers={"uid 0": Peer(sessions=1)})
     sessions = Sessions()
-    with sessions.admitted(ROOT):
+    with ExitStack() as stack:
+        for _ in range(2 * CONFIG.limits.sessions):
+            stack.enter_context(sessions.admitted(ROOT))
         assert sessions.objection(ROOT, config) == ""
+        assert sessions.objection(ATTIC, config) == ""
 
 
 def test_who_only_looks_is_always_let_in() -> None:
