@@ -1,11 +1,13 @@
 """How the daemon ends, turns away and takes over changes, while others build."""
 
 import re
+import resource
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,21 @@ def test_beyond_the_limit_clients_are_told_in_the_handshake(make: Make) -> None:
 def pinged(shim: Shim) -> bool:
     found = world.run(["nix", "store", "ping", "--store", shim.uri()], check=False)
     return found.returncode == 0
+
+
+def test_a_lack_of_files_ends_nothing(make: Make) -> None:
+    shim = make()
+    assert shim.process is not None
+    pid, files = shim.process.pid, resource.RLIMIT_NOFILE
+    soft, hard = resource.prlimit(pid, files)
+    resource.prlimit(pid, files, (len(list(Path(f"/proc/{pid}/fd").iterdir())) + 3, hard))
+    with ExitStack() as waiting:
+        for _ in range(10):
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            client.connect(str(shim.socket))
+        wait_for(lambda: "Too many open files" in shim.log.read_text())
+        resource.prlimit(pid, files, (soft, hard))
+        assert pinged(shim)
 
 
 def test_silent_clients_are_let_go(make: Make) -> None:
