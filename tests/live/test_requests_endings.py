@@ -16,6 +16,7 @@ import pytest
 from protocol.store.build_result import BuildStatus
 from protocol.store.derived_path import ALL_OUTPUTS, Built
 from protocol.worker import messages as m
+from protocol.worker.client import ClientConnection
 from protocol.worker.events import ReplyData
 from tests.live import flights, talking, world
 from tests.live.flights import wait_for
@@ -182,6 +183,16 @@ def test_a_lack_of_files_ends_nothing(make: Make) -> None:
         wait_for(lambda: "Too many open files" in shim.log.read_text())
         resource.prlimit(pid, files, (soft, hard))
         assert pinged(shim)
+
+
+def test_operators_may_take_their_time(make: Make) -> None:
+    shim = make(deadlines={"handshake": 1})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30)
+        client.connect(str(shim.socket))
+        time.sleep(2)
+        client.sendall(ClientConnection().hello())
+        assert len(client.recv(8)) == 8
 
 
 def test_silent_clients_are_let_go(make: Make) -> None:
