@@ -195,12 +195,13 @@ SCRIPTS = {
 """What a client may say that no client of ours would."""
 
 
-def answer(path: Path, said: bytes) -> bytes:
-    """All that comes back, until the other end closes."""
+def answer(path: Path, said: bytes, size: int = 1 << 16) -> bytes:
+    """All that comes back to what is said in pieces of a size, until the other end closes."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(30)
         client.connect(str(path))
-        client.sendall(said)
+        for start in range(0, len(said), size):
+            client.sendall(said[start : start + size])
         client.shutdown(socket.SHUT_WR)
         heard = b""
         try:
@@ -210,20 +211,6 @@ def answer(path: Path, said: bytes) -> bytes:
             heard += b"RESET"
     heard = re.sub(rb"(?s)(pts-|pid )\d+", rb"\1N", heard)
     # Activities are numbered by process.
-    return re.sub(rb"(?s)(TRTS\0{4}|POTS\0{4}|TLSR\0{4}).{8}", rb"\1NNNNNNNN", heard)
-
-
-def answer_to_pieces(path: Path, said: bytes, size: int) -> bytes:
-    """All that comes back to what is said piece by piece, heard only afterwards."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(30)
-        client.connect(str(path))
-        for start in range(0, len(said), size):
-            client.sendall(said[start : start + size])
-        client.shutdown(socket.SHUT_WR)
-        heard = b""
-        while data := client.recv(1 << 16):
-            heard += data
     return re.sub(rb"(?s)(TRTS\0{4}|POTS\0{4}|TLSR\0{4}).{8}", rb"\1NNNNNNNN", heard)
 
 
@@ -252,9 +239,9 @@ def test_what_is_asked_ahead_of_answers_is_answered_in_order(
     pair: tuple[Path, Path, Side], size: int
 ) -> None:
     daemon, front, _ = pair
-    wanted = answer_to_pieces(daemon, AHEAD, size)
+    wanted = answer(daemon, AHEAD, size)
     for _ in range(5):
-        assert answer_to_pieces(front, AHEAD, size) == wanted
+        assert answer(front, AHEAD, size) == wanted
 
 
 @pytest.mark.parametrize("number", [Number(1, 21), NEWEST])

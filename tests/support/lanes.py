@@ -12,12 +12,14 @@ from typing import Any
 
 import trio
 
+from protocol.store.path import StorePath
 from protocol.version import Number
 from protocol.wire.operation import Request
 from protocol.wire.source import WORD
 from protocol.worker import events as worker
 from protocol.worker.client import ClientConnection
 from protocol.worker.handshake import Trust
+from protocol.worker.messages import IsValidPath
 from protocol.worker.server import ServerConnection
 from protocol.worker.stderr import LogMessage
 from protocol.worker.versions import NEWEST
@@ -195,3 +197,12 @@ def scene(
                 found.end()
     finally:
         found.close()
+
+
+def is_well(found: Scene) -> None:
+    """The session goes on, and questions and answers belong together."""
+    question = IsValidPath(StorePath.of("0" * 32 + "-asked"))
+    found.board.ask(question)
+    assert found.daemon.asked() == question
+    found.daemon.reply(value=True)
+    assert found.board.answer() == ([], True)

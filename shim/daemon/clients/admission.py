@@ -45,14 +45,6 @@ async def identify(stream: trio.SocketStream, config: Config) -> tuple[Who, byte
     deadlines = config.deadlines
     with trio.fail_after(deadlines.idle if operator else deadlines.handshake):
         head = await _exactly(stream, GREETING)
-    with trio.fail_after(deadlines.handshake):
-        return await _identify(stream, config, uid, head)
-
-
-async def _identify(
-    stream: trio.SocketStream, config: Config, uid: int, head: bytes
-) -> tuple[Who, bytes]:
-    operator = uid in config.operators
     if head != preamble.MAGIC:
         name = f"uid {uid}"
         domain = DEFAULT_DOMAIN if operator else config.peer(name).domain
@@ -60,8 +52,9 @@ async def _identify(
     speaker = uid in config.preamble_users
     if not (speaker or operator):  # before more is read of whoever it is
         raise _may_not(uid)
-    head += await _exactly(stream, preamble.HEADER.size - GREETING)
-    said = Preamble.parse(await _exactly(stream, preamble.body_length(head)))
+    with trio.fail_after(deadlines.handshake):
+        head += await _exactly(stream, preamble.HEADER.size - GREETING)
+        said = Preamble.parse(await _exactly(stream, preamble.body_length(head)))
     if said.speaks is Speaks.CONTROL:
         if not operator:
             raise preamble.BadPreamble(f"uid {uid} is no operator (operators)")

@@ -277,16 +277,14 @@ class Requests:
         await self._narrator.say(why)
         return BuildResult(status=BuildStatus.INPUT_REJECTED, error_message=why)
 
-    async def maker(
-        self, path: StorePath, upstream: Upstream
-    ) -> tuple[StorePath, Wanted, Derivations] | None:
+    async def maker(self, path: StorePath, upstream: Upstream) -> tuple[Wanted, Derivations] | None:
         """The foreign derivation of the store that has a path as an output, if there is one."""
         graph = self._services.graph()
         for drv in sorted(await upstream.ask(QueryValidDerivers(path))):
             names = await trio.to_thread.run_sync(self._names, graph, drv, path)
             wanted = self.wanted(Built(drv, names), graph) if names else None
             if wanted is not None:
-                return drv, wanted, graph
+                return wanted, graph
         return None
 
     async def ensure(self, path: StorePath, upstream: Upstream) -> BuildResult | None:
@@ -298,8 +296,9 @@ class Requests:
         found = await self.maker(path, upstream)
         if found is None:
             return None
-        drv, wanted, graph = found
-        if why := await trio.to_thread.run_sync(self._services.claims.objection, drv, graph):
+        wanted, graph = found
+        objection = self._services.claims.objection
+        if why := await trio.to_thread.run_sync(objection, wanted.path, graph):
             return await self.refuse(why)
         return await self._builds.make(wanted, self._ask_for(graph))
 

@@ -87,10 +87,11 @@ class Intake:
 
     def _lets_in(self, path: StorePath, info: PathInfo, batches: Batches) -> bool:
         fate = judge(path, info, self.unsigned, self.keys, self.store_dir)
-        if fate is Fate.IMPORT and self.unsigned is not Uploads.ACCEPT:
+        lets_in = fate is Fate.IMPORT
+        if lets_in and self.unsigned is not Uploads.ACCEPT:
             # The store takes nothing whose references it lacks, and some may have been dropped.
-            fate = Fate.IMPORT if batches.has(info.references - {path}) else Fate.DROP
-        if fate is Fate.IMPORT:
+            lets_in = batches.has(info.references - {path})
+        if lets_in:
             self.dropped.discard(path)
             return True
         log.info("upload-dropped", path=path)

@@ -17,7 +17,6 @@ from protocol.worker import multiple
 from protocol.worker.messages import (
     AddMultipleToStore,
     AddToStoreNar,
-    IsValidPath,
     QueryValidPaths,
 )
 from protocol.worker.stderr import NixError
@@ -26,7 +25,7 @@ from shim.daemon.clients.batches import BATCH, SMALL
 from shim.daemon.clients.uploads import Intake, Malformed
 from shim.errors import ShimError
 from tests.shim.daemon.test_lane import nar
-from tests.support.lanes import LONG, Scene, scene
+from tests.support.lanes import LONG, Scene, is_well, scene
 
 TINY = nar(300)
 LARGE = nar(SMALL)
@@ -92,14 +91,6 @@ def read(said: bytes) -> list[Item]:
                 found[-1] = (path, info, whole + data)
     reader.end()
     return found
-
-
-def is_well(found: Scene) -> None:
-    """Questions and answers still belong together."""
-    found.board.ask(IsValidPath(item(0)[0]))
-    assert found.daemon.asked() == IsValidPath(item(0)[0])
-    found.daemon.reply(value=True)
-    assert found.board.answer() == ([], True)
 
 
 def test_small_paths_go_on_together_and_in_order() -> None:

@@ -24,7 +24,7 @@ from shim.daemon.clients.client import ClientGone
 from shim.daemon.clients.uploads import Intake
 from shim.daemon.nix.upstream import DaemonLost
 from tests.shim.daemon.test_lane import decode, nar
-from tests.support.lanes import LONG, Scene, scene
+from tests.support.lanes import LONG, Scene, is_well, scene
 
 PATHS = [StorePath.of(str(number) * 32 + "-x") for number in range(6)]
 BIG = nar(4 << 20)
@@ -56,14 +56,6 @@ def upload(found: Scene, request: AddToStoreNar, pieces: list[bytes]) -> None:
     connection = found.board.connection
     found.board.ask(request)
     found.board.send(b"".join(map(connection.body, pieces)) + connection.body_end())
-
-
-def is_well(found: Scene) -> None:
-    """The session goes on."""
-    found.board.ask(IsValidPath(PATHS[0]))
-    assert found.daemon.asked() == IsValidPath(PATHS[0])
-    found.daemon.reply(value=True)
-    assert found.board.answer() == ([], True)
 
 
 SMALL = nar(30_000, 100)
